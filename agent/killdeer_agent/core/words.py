@@ -1,0 +1,262 @@
+"""The agent core's vocabulary: what it is told (inputs), what it asks for (effects), what it keeps (records).
+
+`Core.handle(input, now) -> list[Effect]`. The shell carries effects out in order; one with a result comes
+back as the input named in its docstring. A crash can fall between any two.
+"""
+
+from dataclasses import dataclass, field
+
+from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello
+from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason, Selector
+
+from killdeer_agent.core.facts import Process, Refusal
+from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.warrant import Warrant
+
+# --- records: the journal; the core's state is a fold of them -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the journal. `kind` is one of KINDS; `body` holds plain JSON values only."""
+
+    kind: str
+    body: dict[str, object] = field(default_factory=dict)
+
+
+# --- inputs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """First of all inputs. `records` is the whole journal, oldest first; `journal_problem` says why it cannot
+    be trusted for strikes (unknown version, unreadable, disk): then nothing is struck, yet all is reverted.
+    `hello` is filled with what does not change while the agent runs: host, boot id, labels, versions, evidence.
+    """
+
+    boot_id: str
+    records: tuple[Record, ...]
+    journal_problem: str
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """The guard, at start and after each reload. An unreadable one allows nothing (rule R29)."""
+
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A stream to the coordinator is open; the core says Hello."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """The stream has ended, for whatever cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    frame: ConnectResponse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Answers Open. Without a refusal the shell holds a pidfd under the command id, and the kernel watches it.
+
+    `members` are the live processes of the victim's service on this host, the victim among them.
+    """
+
+    command_id: str
+    refusal: Refusal | None = None
+    members: tuple[Process, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Answers Write: the record with this token is durable, or cannot be."""
+
+    token: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Answers Strike: sent at `sent_boot_ns`, or refused at the last look. `changed`: right after the signal
+    the process ran another program or had moved (it could not be prevented, only seen)."""
+
+    command_id: str
+    blow: int
+    sent_boot_ns: int = 0
+    refusal: Refusal | None = None
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverted:
+    """Answers Revert. `problem` empty: it is running again, or it is gone (`gone`)."""
+
+    command_id: str
+    sent_boot_ns: int = 0
+    gone: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Answers Census: the live, unstopped processes of the service now."""
+
+    service: str
+    members: tuple[Process, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """Answers Scan. `failure`: nothing may be concluded from it."""
+
+    scan_id: str
+    candidates: tuple[Candidate, ...] = ()
+    services: tuple[tuple[str, int], ...] = ()
+    failure: Reason = Reason.REASON_UNSPECIFIED
+    detail: str = ""
+    begun_boot_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event of the kernel's record, or a pidfd's word that a victim has exited (an ExitSeen whose
+    `command_id` is set and whose `code` and `signal` are not known: `source` tells)."""
+
+    event: KernelEvent
+    source: str = "bpf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalHalt:
+    """The halt file on this host has appeared or gone (rule R14)."""
+
+    engaged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; at least ten times a second, and when the core asked for it. Carries the host's metrics
+    for the next heartbeat (its stamp unset)."""
+
+    metrics: Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The service is asked to stop: revert all, say goodbye, exit."""
+
+    reason: str
+
+
+Input = (
+    Started | Configured | Linked | Unlinked | Heard | Opened | Written | Done | Reverted | Counted | Scanned
+    | Seen | LocalHalt | Tick | Stop
+)  # fmt: skip
+
+
+# --- effects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A frame for the coordinator; dropped by the shell when there is no stream. `urgent`: before all others."""
+
+    frame: ConnectRequest
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Make the record durable (append and fdatasync), then Written(token)."""
+
+    token: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Open a pidfd of the process, watch it in the kernel, then take a first look: Opened."""
+
+    command_id: str
+    service: str
+    warrant: Warrant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """Last look and signal in one synchronous call under the fuse (rules R1 to R3): Done.
+
+    The fuse burns no longer than the earlier of the warrant's lease end and not_after.
+    """
+
+    command_id: str
+    blow: int
+    signal: int
+    warrant: Warrant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """SIGCONT to the same process, by identity alone (rule R13): Reverted."""
+
+    command_id: str
+    process: Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """Count the live, unstopped processes of the service: Counted."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """Scan /proc beside the loop with a deadline: Scanned. The guard judges each match for the action."""
+
+    scan_id: str
+    selector: Selector
+    action: Action
+    guard: Guard
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The strike is over: close its pidfd, stop watching it."""
+
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlink:
+    """End the stream; the shell dials again after `retry_after_ms`, or after its own back-off when 0."""
+
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Everything is reverted and said: leave. `left` names command ids that could not be reverted."""
+
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log: an event name and its fields."""
+
+    event: str
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+Effect = Send | Write | Open | Strike | Revert | Census | Scan | Close | Unlink | Exit | Note
+

@@ -11,8 +11,8 @@ def newer_than_me(message: Message) -> str:
     if len(unknown):
         return f"{name}: field {unknown[0].field_number}"
     for descriptor, value in message.ListFields():
-        # A map shows as a dict of scalars here; the wire's maps hold no messages.
-        values = value if descriptor.is_repeated and not isinstance(value, dict) else [value]
+        # Iterating a map gives its keys; the wire's maps hold no messages.
+        values = value if descriptor.is_repeated else [value]
         for inner in values:
             if descriptor.enum_type is not None and inner not in descriptor.enum_type.values_by_number:
                 return f"{name}.{descriptor.name}: value {inner}"

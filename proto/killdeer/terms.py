@@ -27,6 +27,13 @@ _MATCHES = {"=": (Match.MATCH_GLOB, False), "!=": (Match.MATCH_GLOB, True)}
 _MATCHES |= {"~=": (Match.MATCH_PATTERN, False), "!~=": (Match.MATCH_PATTERN, True)}
 _SIGNS = {meaning: sign for sign, meaning in _MATCHES.items()}
 
+# Not str.isdigit(), which takes ² for a digit that int() refuses.
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+# RE2 would write to standard error what the exception says already.
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+
 
 class TermError(ValueError):
     """The term cannot be read; the message names it, the cause and the remedy."""
@@ -68,9 +75,7 @@ def parse_selector(texts: Iterable[str]) -> Selector:
     """Words of a command line, or lines of a guard file -> Selector. An empty one is refused."""
     terms = [parse_term(text) for text in texts]
     if not terms:
-        raise TermError(
-            "cannot select without a term: name at least one, such as unit=payment-worker.service"
-        )
+        raise TermError("cannot select without a term: name at least one, such as unit=payment-worker.service")
     return Selector(terms=terms)
 
 
@@ -85,20 +90,19 @@ def _check_value(field: str, number: int, match: Match, negated: bool, value: st
         if number in CHOOSING or number in (Field.FIELD_MIN_AGE, Field.FIELD_PORT):
             raise TermError(f"cannot match {field} by a pattern: write {field}=VALUE")
         try:
-            re2.compile(value)
-        except re2.error as error:
-            raise TermError(f"cannot read the pattern {value!r} of {field}: {error} (RE2 syntax)") from error
+            re2.compile(value, _QUIET)
+        except (re2.error, UnicodeEncodeError) as error:
+            cause = error.args[0].decode(errors="replace") if isinstance(error, re2.error) else error
+            raise TermError(f"cannot read the pattern {value!r} of {field}: {cause} (RE2 syntax)") from error
     elif number in CHOOSING:
-        if negated or not value.isdigit() or not int(value):
-            raise TermError(
-                f"cannot select by {field}={value}: write {field}, or {field}=N with N of 1 or more"
-            )
+        if negated or not _NUMBER.fullmatch(value) or not int(value):
+            raise TermError(f"cannot select by {field}={value}: write {field}, or {field}=N with N of 1 or more")
     elif number == Field.FIELD_MIN_AGE:
         try:
             parse_duration(value)
         except DurationError as error:
             raise TermError(str(error)) from error
-    elif number == Field.FIELD_PORT and (not value.isdigit() or not 1 <= int(value) <= 65535):
+    elif number == Field.FIELD_PORT and (not _NUMBER.fullmatch(value) or not 1 <= int(value) <= 65535):
         raise TermError(f"cannot select by port={value}: a port is a number from 1 to 65535")
     elif number == Field.FIELD_CONTAINER and len(value) < 8 and "*" not in value:
         raise TermError(f"cannot select by container={value}: give at least 8 digits of its id")

@@ -26,26 +26,33 @@ class Facts(Protocol):
     @property
     def start_ticks(self) -> int:
         """/proc/PID/stat field 22."""
+
     @property
     def state(self) -> str:
         """One letter of /proc/PID/stat: R S D T t Z X I."""
+
     @property
     def threads(self) -> int:
         """Threads that have not exited. A leader in state Z with others alive is dead, its process is not."""
+
     @property
     def kernel_thread(self) -> bool: ...
     @property
     def name(self) -> str:
         """comm; completed from argv[0] where the kernel cut it at 15 bytes."""
+
     @property
     def cmdline(self) -> str:
         """argv joined by single spaces; not redacted."""
+
     @property
     def uid(self) -> int:
         """Real uid."""
+
     @property
     def user(self) -> str:
         """Name of the real uid, or its number as text."""
+
     @property
     def parent_pid(self) -> int: ...
     @property
@@ -53,21 +60,27 @@ class Facts(Protocol):
     @property
     def cgroup(self) -> str:
         """Path in the unified hierarchy, else in name=systemd; `/` at the root."""
+
     @property
     def unit(self) -> str:
         """The innermost systemd unit (.service, .scope) in the cgroup path; empty: in none."""
+
     @property
     def container(self) -> str:
         """Container id from the cgroup path; empty: in none."""
+
     @property
     def exe(self) -> str:
         """Path of the executable."""
+
     @property
     def ports(self) -> frozenset[int]:
         """TCP and UDP ports it listens on."""
+
     @property
     def program(self) -> str:
         """Fingerprint of the program it runs: changes with an exec. Hex."""
+
     @property
     def started_boot_ns(self) -> int: ...
 

@@ -7,12 +7,10 @@ asks `refuses`, and signals, synchronously. The real and the simulated port call
 from dataclasses import dataclass
 
 from killdeer.v1.process_pb2 import Reason
-
 from killdeer_agent.core.facts import FactMissing, Facts, Now, Process, Refusal
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.lease import Lease
 from killdeer_agent.core.selector import Matcher
-
 
 # Stopped or traced by somebody else, or no longer alive (rule R5).
 _UNSTRUCK = {
@@ -31,7 +29,7 @@ class Warrant:
     boot_id: str
     selector: Matcher
     guard: Guard
-    action: str                # kill | terminate | pause
+    action: str  # kill | terminate | pause
     lease: Lease
     not_after_ns: int
 
@@ -53,11 +51,7 @@ class Warrant:
     def _refuses_process(self, facts: Facts, now: Now) -> Refusal | None:
         if facts.start_ticks != self.process.start_ticks:
             return Refusal(Reason.REASON_REUSED, f"pid {facts.pid} belongs to another process now")
-        if facts.state == "Z" and facts.threads > 1:
-            return Refusal(Reason.REASON_LEADER_DEAD, "its first thread has exited, others run on")
-        if facts.state in _UNSTRUCK:
-            return _UNSTRUCK[facts.state]
-        refused = self.guard.refuses_always(facts)
+        refused = unstruck(facts) or self.guard.refuses_always(facts)
         if refused is not None:
             return refused
         if facts.program != self.process.program:
@@ -66,3 +60,9 @@ class Warrant:
             return Refusal(Reason.REASON_NOT_MATCHING, "the selector no longer matches it")
         return self.guard.refuses(facts, now, self.action)
 
+
+def unstruck(facts: Facts) -> Refusal | None:
+    """The states that are not struck (rule R5)."""
+    if facts.state == "Z" and facts.threads > 1:
+        return Refusal(Reason.REASON_LEADER_DEAD, "its first thread has exited, others run on")
+    return _UNSTRUCK.get(facts.state)

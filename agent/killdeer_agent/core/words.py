@@ -7,10 +7,10 @@ back as the input named in its docstring. A crash can fall between any two.
 from dataclasses import dataclass, field
 
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello
-from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason, Selector
-
+from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason
 from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.selector import Matcher
 from killdeer_agent.core.warrant import Warrant
 
 # --- records: the journal; the core's state is a fold of them -----------------------------------------------
@@ -212,6 +212,14 @@ class Revert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """After a restart: watch this process again. If it is gone, or becomes so: Seen, an ExitSeen of a pidfd."""
+
+    command_id: str
+    process: Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
     """Count the live, unstopped processes of the service: Counted."""
 
@@ -223,10 +231,10 @@ class Scan:
     """Scan /proc beside the loop with a deadline: Scanned. The guard judges each match for the action."""
 
     scan_id: str
-    selector: Selector
+    matcher: Matcher
     action: Action
     guard: Guard
-    deadline_ms: int
+    deadline_boot_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,5 +266,4 @@ class Note:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Effect = Send | Write | Open | Strike | Revert | Census | Scan | Close | Unlink | Exit | Note
-
+Effect = Send | Write | Open | Strike | Revert | Watch | Census | Scan | Close | Unlink | Exit | Note

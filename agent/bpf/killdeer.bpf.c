@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Killdeer's kernel evidence: four raw tracepoints, one question each. Who signalled whom, and what did the
+ * kernel make of it? What has died, and of what? Which program runs there now? Whom did the OOM killer take?
+ *
+ * Needs: BTF, ring buffers and bpf_ktime_get_boot_ns (5.8, or an enterprise kernel that has them); CAP_BPF
+ * and CAP_PERFMON. Differences between kernels are felt for (CO-RE), never told by version.
+ *
+ * Filtered here: processes outside the agent's pid namespace, signals out of its mask, ordinary exits of
+ * processes that it doesn't watch. What was kept and did not fit is counted in `lost`.
+ */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "vmlinux_min.h"
+#include "events.h"
+#include "party.h"
+
+#define BULK_WAKE_NS 1000000 /* waking on each event costs a busy host 50%; once per ms nothing to speak of */
+#define MEMORY_LEVELS 32     /* cgroups looked at on the way up to the one at its limit */
+#define CHARGE_BATCH 64	     /* pages; a limit counts as reached when a batch of them doesn't fit */
+#define NO_LIMIT (0x7fffffffffffffffUL >> 16) /* pages; what a cgroup without a limit has, or more */
+
+#define SIGKILL 9
+#define SIGNAL_GROUP_EXIT 4 /* signal_struct.flags: the status is the group's */
+
+#define BY_KERNEL_NOINFO 0 /* SEND_SIG_NOINFO: stands for SI_USER, the sender is `current` */
+#define BY_KERNEL_PRIV 1   /* SEND_SIG_PRIV: the kernel itself */
+#define SI_USER 0
+#define SI_KERNEL 0x80
+#define SI_QUEUE -1
+#define SI_TKILL -6
+
+char LICENSE[] SEC("license") = "GPL"; /* the helpers that read kernel memory ask for it */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} rare SEC(".maps"); /* watched targets and OOM kills: a flood can't push them out */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} bulk SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KD_LOST_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kd_config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);   /* pid in the agent's namespace */
+	__type(value, __u64); /* start, in ticks */
+} watch SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u64);   /* who is killing: pid and tid */
+	__type(value, __u64); /* the task it sent the kernel's own SIGKILL to last */
+} condemned SEC(".maps"); /* only used where mark_victim gives no more than a pid */
+
+static __u64 bulk_woken_at;
+const union kd_event *event_layouts __attribute__((unused)); /* puts the layouts into the object's BTF */
+
+static __always_inline struct kd_config *configuration(void)
+{
+	__u32 only = 0;
+
+	return bpf_map_lookup_elem(&config, &only);
+}
+
+static __always_inline bool is_watched(struct kd_config *cfg, __u32 pid, struct task_struct *leader)
+{
+	__u64 *start;
+
+	if (!cfg->watching || !cfg->tick_ns)
+		return false;
+	start = bpf_map_lookup_elem(&watch, &pid);
+	return start && *start == started(leader) / cfg->tick_ns;
+}
+
+/* Room for an event in the ring it belongs to, its head filled; NULL, counted as lost, where there is none. */
+static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, bool to_rare)
+{
+	struct kd_head *head;
+
+	if (to_rare)
+		head = bpf_ringbuf_reserve(&rare, size, 0);
+	else
+		head = bpf_ringbuf_reserve(&bulk, size, 0);
+	if (!head) {
+		__u32 slot = to_rare ? KD_LOST_RARE + kind : kind;
+		__u64 *count = bpf_map_lookup_elem(&lost, &slot);
+
+		if (count)
+			*count += 1;
+		return NULL;
+	}
+	head->at_boot_ns = bpf_ktime_get_boot_ns();
+	head->kind = kind;
+	head->flags = flags;
+	return head;
+}
+
+/*
+ * Never with flags 0: the kernel then wakes only a reader that had caught up, so that one event sent without
+ * a wake-up silences those after it.
+ */
+static __always_inline void end(void *event, bool to_rare)
+{
+	__u64 now;
+
+	if (to_rare) {
+		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+		return;
+	}
+	now = ((struct kd_head *)event)->at_boot_ns;
+	if (now - bulk_woken_at >= BULK_WAKE_NS) {
+		bulk_woken_at = now;
+		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+	} else {
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	}
+}
+
+/* si_code. The tracepoint's siginfo is one of two small numbers, or an address. */
+static __always_inline int code_of(__u64 siginfo)
+{
+	if (siginfo == BY_KERNEL_NOINFO)
+		return SI_USER;
+	if (siginfo == BY_KERNEL_PRIV)
+		return SI_KERNEL;
+	return BPF_CORE_READ((struct kernel_siginfo *)siginfo, si_code);
+}
+
+/* signal_generate(signal, siginfo, task, group, result): when a signal is sent, also one without effect. */
+SEC("raw_tp/signal_generate")
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct kd_config *cfg = configuration();
+	struct task_struct *task = (struct task_struct *)ctx->args[2];
+	__u32 signal = (__u32)ctx->args[0];
+	struct task_struct *leader;
+	struct kd_signal *event;
+	bool wanted, watched, by_process;
+	__u32 pid, sender;
+	int code;
+
+	if (!cfg)
+		return 0;
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1;
+	if (!wanted && !cfg->watching)
+		return 0;
+	leader = BPF_CORE_READ(task, group_leader);
+	pid = number_of(leader, cfg->pid_ns);
+	watched = is_watched(cfg, pid, leader);
+	if (!pid || (!wanted && !watched))
+		return 0;
+
+	code = code_of(ctx->args[1]);
+	by_process = code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
+	sender = bpf_get_current_pid_tgid() >> 32;
+	/* Of other signals to a watched process only those of others: runtimes tick themselves all the time. */
+	if (!wanted && (!by_process || sender == (__u32)BPF_CORE_READ(task, tgid)))
+		return 0;
+
+	if (!bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj) && signal == SIGKILL &&
+	    ctx->args[1] == BY_KERNEL_PRIV) {
+		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)task;
+
+		bpf_map_update_elem(&condemned, &killer, &victim, BPF_ANY);
+	}
+
+	event = begin(sizeof(*event), KD_SIGNAL, (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER),
+		      watched);
+	if (!event)
+		return 0;
+	describe_current(&event->sender, cfg->pid_ns);
+	describe(&event->target, task, leader, pid, cfg->pid_ns);
+	event->signal = signal;
+	event->code = code;
+	event->group = ctx->args[3] != 0;
+	event->verdict = ctx->args[4];
+	end(event, watched);
+	return 0;
+}
+
+/* wait_task_zombie() reads it so: the group's status if the group was ended as one, else the first thread's. */
+static __always_inline __u32 status_of(struct task_struct *leader)
+{
+	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
+
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		return BPF_CORE_READ(signal, group_exit_code);
+	return BPF_CORE_READ(leader, exit_code);
+}
+
+/* sched_process_exit(task[, group_dead]): each thread's; the process has exited with its last. */
+SEC("raw_tp/sched_process_exit")
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct kd_config *cfg = configuration();
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct task_struct *leader;
+	struct kd_exit *event;
+	__u32 pid, status, flags = 0;
+	bool watched;
+
+	if (!cfg)
+		return 0;
+	if (bpf_core_field_exists(struct trace_event_raw_sched_process_exit, group_dead)) {
+		if (!(bool)ctx->args[1])
+			return 0;
+	} else {
+		if (BPF_CORE_READ(task, signal, live.counter))
+			return 0;
+		flags = KD_DOUBTFUL;
+	}
+	leader = BPF_CORE_READ(task, group_leader);
+	status = status_of(leader);
+	if (!(status & 0x7f) && !cfg->watching)
+		return 0;
+	pid = number_of(leader, cfg->pid_ns);
+	watched = is_watched(cfg, pid, leader);
+	if (!pid || (!(status & 0x7f) && !watched))
+		return 0;
+
+	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched);
+	if (!event)
+		return 0;
+	describe(&event->process, task, leader, pid, cfg->pid_ns);
+	event->status = status;
+	event->pad = 0;
+	end(event, watched);
+	return 0;
+}
+
+/* sched_process_exec(task, old_pid, bprm): pid, start time and pidfds stay, the program is another. */
+SEC("raw_tp/sched_process_exec")
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct kd_config *cfg = configuration();
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct linux_binprm *program = (struct linux_binprm *)ctx->args[2];
+	struct task_struct *leader;
+	struct kd_exec *event;
+	bool watched;
+	__u32 pid;
+
+	if (!cfg)
+		return 0;
+	leader = BPF_CORE_READ(task, group_leader);
+	pid = number_of(leader, cfg->pid_ns);
+	if (!pid)
+		return 0;
+	watched = is_watched(cfg, pid, leader);
+
+	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched);
+	if (!event)
+		return 0;
+	describe(&event->process, task, leader, pid, cfg->pid_ns);
+	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), BPF_CORE_READ(program, filename)) < 0)
+		event->file[0] = 0;
+	end(event, watched);
+	return 0;
+}
+
+static __always_inline struct mem_cgroup *group_of(struct cgroup_subsys_state *state)
+{
+	return (struct mem_cgroup *)((__u64)state - bpf_core_field_offset(struct mem_cgroup, css));
+}
+
+static __always_inline bool at_its_limit(struct cgroup_subsys_state *state)
+{
+	struct mem_cgroup *group = group_of(state);
+	__u64 limit = BPF_CORE_READ(group, memory.max);
+
+	return limit < NO_LIMIT &&
+	       (__u64)BPF_CORE_READ(group, memory.usage.counter) + CHARGE_BATCH >= limit;
+}
+
+/*
+ * No tracepoint says which limit fired. Inferred: the first cgroup at its limit, from the one that asked for
+ * memory upwards, if the victim lives below it too. None: the whole machine, or a NUMA restriction.
+ */
+static __always_inline void find_limit(struct kd_oom *event, struct task_struct *trigger,
+				       struct task_struct *victim)
+{
+	struct cgroup_subsys_state *limited = memory_of(trigger), *above = memory_of(victim);
+
+	event->limit_cgroup_id = 0;
+	event->limit = 0;
+	if (!bpf_core_type_exists(struct mem_cgroup))
+		return;
+	for (int level = 0; level < MEMORY_LEVELS && limited && !at_its_limit(limited); level++)
+		limited = BPF_CORE_READ(limited, parent);
+	if (!limited || !at_its_limit(limited))
+		return;
+	for (int level = 0; level < MEMORY_LEVELS && above && above != limited; level++)
+		above = BPF_CORE_READ(above, parent);
+	if (above != limited)
+		return;
+	event->head.flags |= KD_LIMIT_FOUND;
+	event->limit_cgroup_id = cgroup_id(BPF_CORE_READ(limited, cgroup));
+	event->limit = BPF_CORE_READ(group_of(limited), memory.max);
+}
+
+#define RESIDENT(mm, which)                                                                                  \
+	(bpf_core_field_exists(((struct mm_struct___atomic *)0)->rss_stat.count)                              \
+		 ? BPF_CORE_READ((struct mm_struct___atomic *)(mm), rss_stat.count[which].counter)            \
+		 : BPF_CORE_READ(mm, rss_stat[which].count))
+
+static __always_inline void measure(struct kd_oom *event, struct task_struct *victim)
+{
+	struct signal_struct *signal = BPF_CORE_READ(victim, signal);
+	struct mm_struct *mm = BPF_CORE_READ(victim, mm);
+
+	if (!mm)
+		mm = BPF_CORE_READ(signal, oom_mm);
+	event->total_vm = BPF_CORE_READ(mm, total_vm);
+	event->file_rss = RESIDENT(mm, 0); /* MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES */
+	event->anon_rss = RESIDENT(mm, 1);
+	event->shmem_rss = RESIDENT(mm, 3);
+	event->page_tables = BPF_CORE_READ(mm, pgtables_bytes.counter);
+	event->oom_score_adj = BPF_CORE_READ(signal, oom_score_adj);
+}
+
+/* Older kernels give a pid: it is the task that the same killer has just sent the kernel's own SIGKILL to. */
+static __always_inline struct task_struct *condemned_with(int pid)
+{
+	__u64 killer = bpf_get_current_pid_tgid();
+	__u64 *found = bpf_map_lookup_elem(&condemned, &killer);
+	struct task_struct *task = found ? (struct task_struct *)*found : NULL;
+
+	return BPF_CORE_READ(task, pid) == pid ? task : NULL;
+}
+
+/* mark_victim(task, uid), before 6.8 mark_victim(pid): may also mark one that is exiting already. */
+SEC("raw_tp/mark_victim")
+int on_oom(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct kd_config *cfg = configuration();
+	struct task_struct *victim, *leader;
+	struct kd_oom *event;
+	__u32 pid;
+
+	if (!cfg)
+		return 0;
+	if (bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj))
+		victim = (struct task_struct *)ctx->args[0];
+	else
+		victim = condemned_with((int)ctx->args[0]);
+	leader = BPF_CORE_READ(victim, group_leader);
+	pid = number_of(leader, cfg->pid_ns);
+	if (!pid)
+		return 0;
+
+	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader) ? KD_WATCHED : 0, true);
+	if (!event)
+		return 0;
+	describe(&event->victim, victim, leader, pid, cfg->pid_ns);
+	describe_current(&event->trigger, cfg->pid_ns);
+	measure(event, victim);
+	find_limit(event, (struct task_struct *)bpf_get_current_task(), victim);
+	end(event, true);
+	return 0;
+}

@@ -1,0 +1,114 @@
+"""`killdeer-agent`: the daemon, and what can be done on a host without any coordinator."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config
+
+ACTIONS = ("kill", "terminate", "pause")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    try:
+        sys.exit(arguments.verb(load_config(arguments.config), arguments))
+    except ConfigError as error:
+        sys.exit(_said(str(error)))
+    except PermissionError as error:
+        sys.exit(_said(f"cannot open {error.filename}: permission denied; run it as root"))
+
+
+def _said(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="killdeer-agent", description="The agent of Killdeer on this host.")
+    parser.add_argument("--version", action="version", version=version("killdeer"))
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _verb(verbs, "run", _run, "run the agent, as the service does")
+    _verb(verbs, "doctor", _doctor, "what this host can and cannot do, and how to mend it").add_argument(
+        "--json", action="store_true"
+    )
+    halt = _verb(verbs, "halt", _halt, "stop everything on this host, without any coordinator")
+    halt.add_argument("--reason", default="")
+    _verb(verbs, "rearm", _rearm, "lift a halt that was set on this host")
+    _verb(verbs, "revert", _revert, "resume what a dead agent left paused (the unit's ExecStopPost=)")
+    guard = verbs.add_parser("guard", help="the host's own rules")
+    test = _verb(guard.add_subparsers(required=True, metavar="VERB"), "test", _guard_test, "what would be open to a strike")
+    test.add_argument("terms", nargs="+", metavar="KEY=VALUE")
+    test.add_argument("--action", choices=ACTIONS, help="default: each of them")
+    test.add_argument("--json", action="store_true")
+    return parser
+
+
+def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: object, text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(verb=function)
+    return verb
+
+
+def _run(config: Config, arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from killdeer_agent.daemon import log_to_stdout, run
+    from killdeer_agent.journal import JournalError
+
+    log_to_stdout(config.log_level)
+    try:
+        return asyncio.run(run(config))
+    except JournalError as error:
+        return _said(str(error))
+
+
+def _doctor(config: Config, arguments: argparse.Namespace) -> int:
+    from killdeer_agent.doctor import examine, render
+
+    findings = examine(config)
+    print(json.dumps([f.as_json() for f in findings]) if arguments.json else render(findings))  # noqa: T201
+    return 0 if all(f.ok for f in findings if f.needed) else 1
+
+
+def _halt(config: Config, arguments: argparse.Namespace) -> int:
+    from killdeer_agent.localhalt import engage
+
+    return _told(engage(config.state, arguments.reason))
+
+
+def _rearm(config: Config, arguments: argparse.Namespace) -> int:
+    from killdeer_agent.localhalt import release
+
+    return _told(release(config.halt_files))
+
+
+def _told(line: str) -> int:
+    print(line)  # noqa: T201
+    return 0
+
+
+def _revert(config: Config, arguments: argparse.Namespace) -> int:
+    from killdeer_agent.daemon import log_to_stdout
+    from killdeer_agent.reverting import revert_open
+
+    log_to_stdout(config.log_level)
+    # A live agent reverts by itself: that its journal is held is no failure of the second line.
+    return 1 if revert_open(config) == 1 else 0
+
+
+def _guard_test(config: Config, arguments: argparse.Namespace) -> int:
+    from killdeer.terms import TermError
+    from killdeer_agent.guardtest import render, trial
+
+    actions = (arguments.action,) if arguments.action else ACTIONS
+    try:
+        rows = trial(config, arguments.terms, actions)
+    except TermError as error:
+        return _said(str(error))
+    print(json.dumps(rows) if arguments.json else render(rows))  # noqa: T201
+    return 0

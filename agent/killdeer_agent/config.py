@@ -1,0 +1,92 @@
+"""The agent's configuration: one TOML file, one frozen record, all defaults here. Unknown keys are refused."""
+
+import difflib
+import socket
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+DEFAULT_FILE = Path("/etc/killdeer/agent.toml")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+EVIDENCE = ("auto", "pidfd")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names file, key, cause and remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    coordinators: tuple[str, ...]
+    """HOST:PORT, tried in turn."""
+    ca: Path = Path("/etc/killdeer/ca.pem")
+    cert: Path = Path("/etc/killdeer/agent.pem")
+    key: Path = Path("/etc/killdeer/agent.key")
+    host: str = field(default_factory=socket.gethostname)
+    """This host's name; the certificate must carry it."""
+    server_name: str = "killdeer-coordinator"
+    """The name that the coordinator's certificate must carry."""
+    state: Path = Path("/var/lib/killdeer")
+    """The journal and the halt file."""
+    runtime: Path = Path("/run/killdeer")
+    """A halt file here counts as well; it goes with a reboot."""
+    guard: Path = Path("/etc/killdeer/guard.d")
+    labels: dict[str, str] = field(default_factory=dict)
+    """environment, zone, role, …; a host without `environment` is no candidate."""
+    evidence: str = "auto"
+    """auto: the kernel's record where it can be had; pidfd: exits of victims only."""
+    log_level: str = "info"
+
+    @property
+    def halt_files(self) -> tuple[Path, ...]:
+        return (self.state / "halt", self.runtime / "halt")
+
+
+_PATHS = ("ca", "cert", "key", "state", "runtime", "guard")
+_CHOICES = {"evidence": EVIDENCE, "log_level": LOG_LEVELS}
+
+
+def load_config(file: Path) -> Config:
+    """Raises ConfigError, which names every fault at once."""
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"cannot read {file}: it is not there; write it from the commented example") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+    known = [f.name for f in fields(Config)]
+    faults = [_unknown(key, known) for key in raw if key not in known]
+    if "coordinators" not in raw:
+        faults.append("'coordinators' is missing: name at least one, such as [\"coordinator.example.com:7442\"]")
+    values: dict[str, object] = {}
+    for key, value in raw.items():
+        if key in known:
+            try:
+                values[key] = _checked(key, value)
+            except ValueError as error:
+                faults.append(f"{key!r}: {error}")
+    if faults:
+        raise ConfigError("\n".join(f"{file}: {fault}" for fault in faults))
+    return Config(**values)  # type: ignore[arg-type]  # each value was checked by _checked
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"unknown key {key!r}: {hint}"
+
+
+def _checked(key: str, value: object) -> object:
+    if key == "coordinators":
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) and ":" in v for v in value):
+            raise ValueError('wants a list of "HOST:PORT"')
+        return tuple(value)
+    if key == "labels":
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise ValueError("wants a table of texts")
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"wants a text, found {value!r}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ValueError(f"wants one of {', '.join(_CHOICES[key])}; found {value!r}")
+    return Path(value) if key in _PATHS else value

@@ -1,0 +1,200 @@
+"""The agent's composition root: the only place that knows core, shell, kernel and link.
+
+Order at start: the journal first, and what it holds open is reverted before anything else; then the guard,
+the kernel's evidence, the link.
+"""
+
+import asyncio
+import contextlib
+import platform
+import random
+import signal
+from importlib.metadata import version
+
+import structlog
+
+from killdeer.v1 import agent_pb2
+from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
+from killdeer.v1.process_pb2 import KernelEvent
+from killdeer_agent.config import Config
+from killdeer_agent.core.agent import Core
+from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.words import Configured, Heard, Linked, LocalHalt, Started, Stop, Tick, Unlinked
+from killdeer_agent.guardfiles import UNIT_DIRS, load_guard
+from killdeer_agent.journal import Journal
+from killdeer_agent.kernel import clock, proc
+from killdeer_agent.kernel.collector import open_collector
+from killdeer_agent.kernel.scan import Scanner
+from killdeer_agent.kernel.striker import Striker
+from killdeer_agent.link import Link
+from killdeer_agent.metrics import host_metrics
+from killdeer_agent.notify import Notifier
+from killdeer_agent.shell import Outside, Shell
+
+log = structlog.get_logger()
+
+TICK_S = 0.1
+# The metrics of a heartbeat are read once in so many ticks.
+METRICS_EVERY = 10
+# A journal longer than this is rewritten at start with only what still counts.
+COMPACT_BYTES = 4 * 1024 * 1024
+
+
+def read_guard(config: Config) -> Guard:
+    return load_guard(config.guard, own=proc.own_pids(), unit_dirs=UNIT_DIRS)
+
+
+async def run(config: Config) -> int:
+    """Until SIGTERM. Returns 0, or 1 when something could not be reverted."""
+    agent = Agent(config)
+    try:
+        return await agent.serve()
+    finally:
+        agent.close()
+
+
+class Agent:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        config.state.mkdir(parents=True, exist_ok=True)
+        boot_id = clock.boot_id()
+        self._journal, records, problem = Journal.open(config.state)
+        if problem:
+            log.error("journal_not_trusted", problem=problem, remedy="nothing is struck until it is mended")
+        self._hello = _hello(config, boot_id)
+        self._striker = Striker(boot_id=boot_id, facts_of=proc.facts_of, halt_files=config.halt_files)
+        self._link = self._make_link()
+        scanner = Scanner(host=config.host, boot_id=boot_id)
+        outside = Outside(
+            journal=self._journal,
+            striker=self._striker,
+            scan=scanner.scan,
+            members=scanner.members,
+            clock=clock.now,
+            send=lambda frame, urgent: self._link.send(frame, urgent=urgent),
+            unlink=self._link.end,
+        )
+        core = Core()
+        self._shell = Shell(core, outside)
+        started = Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello)
+        self._shell.post(started)
+        if self._journal.size > COMPACT_BYTES and not problem:
+            self._journal.compact(core.essential())
+        self._collector = open_collector(config.evidence)
+        self._hello.evidence = EvidenceLevel.Value(self._collector.level)
+        self._hello.evidence_detail = self._collector.detail
+        self._shell.attach(self._collector)
+        self._collector.start(self._seen)
+        self._notifier = Notifier()
+        self._loop = asyncio.get_running_loop()
+
+    async def serve(self) -> int:
+        self._reload()
+        self._loop.add_signal_handler(signal.SIGTERM, lambda: self._shell.post(Stop("SIGTERM")))
+        self._loop.add_signal_handler(signal.SIGINT, lambda: self._shell.post(Stop("SIGINT")))
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        ticking = asyncio.ensure_future(self._tick())
+        linking = asyncio.ensure_future(self._link.run())
+        log.info("started", host=self._config.host, evidence=self._collector.level, detail=self._collector.detail)
+        self._notifier.say(READY="1", STATUS=f"evidence: {self._collector.level}")
+        try:
+            done, _ = await asyncio.wait(
+                {self._shell.exited, ticking, linking}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            left = self._shell.exited.result()
+            self._notifier.say(STOPPING="1")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._link.drained(), timeout=2)
+            await self._shell.settle()
+        finally:
+            for task in (ticking, linking):
+                task.cancel()
+            await asyncio.gather(ticking, linking, return_exceptions=True)
+        for command_id in left:
+            log.error("not_reverted", command=command_id, remedy="resume the process by hand: kill -CONT PID")
+        return 1 if left else 0
+
+    def close(self) -> None:
+        self._collector.close()
+        self._shell.close()
+        self._journal.close()
+
+    def _make_link(self) -> Link:
+        return Link(
+            coordinators=self._config.coordinators,
+            ca=self._config.ca,
+            cert=self._config.cert,
+            key=self._config.key,
+            server_name=self._config.server_name,
+            on_open=lambda: self._shell.post(Linked()),
+            on_frame=self._heard,
+            on_close=self._unlinked,
+            jitter=random.Random(),  # noqa: S311 - spreads reconnects, guards nothing
+        )
+
+    def _heard(self, frame: ConnectResponse) -> None:
+        self._shell.post(Heard(frame))
+
+    def _unlinked(self, why: str) -> None:
+        log.info("unlinked", why=why)
+        self._shell.post(Unlinked())
+
+    def _seen(self, events: list[KernelEvent]) -> None:
+        """Called in the collector's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has left
+            self._loop.call_soon_threadsafe(self._shell.seen, events)
+
+    def _reload(self) -> None:
+        guard = read_guard(self._config)
+        if guard.problem:
+            log.error("guard_unreadable", problem=guard.problem, remedy="nothing is allowed until it is mended")
+        self._shell.post(Configured(guard=guard))
+
+    async def _tick(self) -> None:
+        """The agent's pulse: the watchdog is told after the due timers ran, from the same loop (rule R27)."""
+        count, next_watchdog_ns, halted = 0, 0, False
+        metrics = host_metrics()
+        while True:
+            if self._striker.halted_locally() != halted:
+                halted = not halted
+                log.warning("local_halt" if halted else "local_rearm")
+                self._shell.post(LocalHalt(engaged=halted))
+            if count % METRICS_EVERY == 0:
+                metrics = host_metrics()
+            count += 1
+            heartbeat = Heartbeat()
+            heartbeat.CopyFrom(metrics)
+            self._shell.post(Tick(heartbeat))
+            now_ns = clock.boot_ns()
+            if self._notifier.watchdog_every_ns and now_ns >= next_watchdog_ns:
+                next_watchdog_ns = now_ns + self._notifier.watchdog_every_ns
+                self._notifier.say(WATCHDOG="1")
+            await asyncio.sleep(TICK_S)
+
+
+def _hello(config: Config, boot_id: str) -> agent_pb2.Hello:
+    return agent_pb2.Hello(
+        host=config.host,
+        boot_id=boot_id,
+        labels=config.labels,
+        version=version("killdeer"),
+        kernel=platform.release(),
+        cannot_evaluate=proc.cannot_evaluate(),
+        has_rtc=clock.has_rtc(),
+    )
+
+
+def log_to_stdout(level: str) -> None:
+    """JSON lines; journald adds the rest."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,258 @@
+"""The collector port and its two ways to the kernel's record: BPF, or pidfds alone."""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from killdeer.v1.agent_pb2 import EvidenceLevel
+from killdeer.v1.process_pb2 import KernelEvent
+from killdeer_agent.kernel import clock, evidence, layout, libbpf, obstacle
+from killdeer_agent.kernel.obstacle import CollectorUnavailable
+from killdeer_agent.kernel.ring import Ring, open_ring
+
+PROGRAMS = ("on_signal", "on_exit", "on_exec", "on_oom")
+
+# Told of whoever they are for: what ends, stops or continues a process. Others only for watched processes.
+SIGNALS = (
+    *(signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV),
+    *(signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGXCPU),
+    *(signal.SIGSTOP, signal.SIGCONT),
+)
+
+BATCH = 512  # records a drain: a few milliseconds of Python at most
+LINGER_S = 0.003  # after a drain: the kernel side wakes us once a millisecond, and not for what comes within it
+POLL_S = 0.25
+LOSSES_EVERY_NS = 1_000_000_000
+FLUSH_TRIES, FLUSH_PAUSE_S = 20, 0.0002  # for a record that another processor is just writing
+
+OnEvents = Callable[[list[KernelEvent]], None]
+
+
+class Collector(Protocol):
+    """What the kernel saw, as events. Pids are those of the agent's pid namespace; `host` and `command_id` of
+    the events are empty.
+    """
+
+    @property
+    def level(self) -> EvidenceLevel:
+        """How much of the kernel's record there is now."""
+
+    @property
+    def detail(self) -> str:
+        """Where it comes from; or why there is not more, and what to do."""
+
+    def start(self, on_events: OnEvents) -> None:
+        """From now on `on_events` is called, from a thread of the collector's or from `flush`, one at a time,
+        with what came, oldest first. It must neither block nor call the collector."""
+
+    def watch(self, pid: int, start_ticks: int) -> None:
+        """All that befalls this process is told: every signal by another process, its exit, its execs.
+
+        OSError: the kernel's table is full (1,024 processes); the strike must not go on unwatched.
+        """
+
+    def unwatch(self, pid: int) -> None: ...
+
+    def flush(self) -> None:
+        """When it returns, `on_events` has had all that happened before the call, losses among it."""
+
+    def lost(self) -> dict[str, int]:
+        """Events the kernel could not hand over since the start, by kind (evidence.LOST); none: empty."""
+
+    def close(self) -> None: ...
+
+
+class PidfdCollector:
+    """No kernel record: the agent sees exits of its victims through their pidfds, without sender and cause."""
+
+    level = EvidenceLevel.EVIDENCE_LEVEL_PIDFD
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+
+    def start(self, on_events: OnEvents) -> None: ...
+    def watch(self, pid: int, start_ticks: int) -> None: ...
+    def unwatch(self, pid: int) -> None: ...
+    def flush(self) -> None: ...
+    def lost(self) -> dict[str, int]:
+        return {}
+
+    def close(self) -> None: ...
+
+
+class CoreCollector:
+    """Raw tracepoints through libbpf. Attached when it is made; what comes before `start` waits in the rings.
+
+    Raises CollectorUnavailable, with cause and remedy, where this host has no such evidence.
+    """
+
+    detail = "raw tracepoints through libbpf"
+
+    def __init__(self) -> None:
+        unavailable = obstacle.look()
+        if unavailable:
+            raise unavailable
+        self._units = evidence.Units(
+            tick_ns=1_000_000_000 // os.sysconf("SC_CLK_TCK"), page_kb=os.sysconf("SC_PAGESIZE") // 1024
+        )
+        self._pid_ns = Path("/proc/self/ns/pid").stat().st_ino & 0xFFFFFFFF
+        self._watched: set[int] = set()
+        self._on_events: OnEvents = _nobody
+        self._lock = threading.Lock()  # over rings, counters and the order of hand-over
+        self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
+        self._thread: threading.Thread | None = None
+        self._stack = ExitStack()
+        try:
+            with ExitStack() as opened:
+                self._open(opened)
+                self._stack = opened.pop_all()
+        except libbpf.LibbpfMissing as problem:
+            raise obstacle.libbpf_missing() from problem
+        except OSError as problem:
+            raise obstacle.explain(problem) from problem
+        libbpf.release_memory()
+
+    def _open(self, opened: ExitStack) -> None:
+        """Loads, configures, maps and attaches, in this order; `opened` takes it all away again."""
+        library = libbpf.load_library()
+        image = Path(__file__).with_name("killdeer.bpf.o").read_bytes()
+        loaded = libbpf.BpfObject(library, image)
+        opened.callback(loaded.close)
+        self._config, self._watch = loaded.map("config"), loaded.map("watch")
+        self._lost = loaded.map("lost")
+        self._losses = self._lost.sums()
+        self._losses_read_ns = 0
+        self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        opened.callback(os.close, self._closing)
+        self._ready = opened.enter_context(select.epoll())
+        self._ready.register(self._closing, select.EPOLLIN)
+        self._rings: list[Ring] = []
+        for name in ("rare", "bulk"):
+            ring = open_ring(library, loaded.map(name))
+            opened.callback(ring.close)
+            self._rings.append(ring)
+            self._ready.register(loaded.map(name).fd, select.EPOLLIN)
+        self._configure()
+        for program in PROGRAMS:
+            loaded.attach(program)
+
+    @property
+    def level(self) -> EvidenceLevel:
+        ended = self._thread is not None and not self._thread.is_alive()
+        return EvidenceLevel.EVIDENCE_LEVEL_PIDFD if ended else EvidenceLevel.EVIDENCE_LEVEL_BPF
+
+    def start(self, on_events: OnEvents) -> None:
+        self._on_events = on_events
+        self._thread = threading.Thread(target=self._run, name="kernel-evidence", daemon=True)
+        self._thread.start()
+
+    def watch(self, pid: int, start_ticks: int) -> None:
+        with self._lock:
+            self._watch.put(_pid_key(pid), start_ticks.to_bytes(8, "little"))
+            self._watched.add(pid)
+            self._configure()
+
+    def unwatch(self, pid: int) -> None:
+        with self._lock:
+            self._watch.drop(_pid_key(pid))
+            self._watched.discard(pid)
+            self._configure()
+
+    def flush(self) -> None:
+        for _ in range(FLUSH_TRIES):
+            with self._lock:
+                more = self._hand_over()
+                held_up = any(ring.held_up for ring in self._rings)
+                if not more and not held_up:
+                    self._tell_losses()
+                    return
+            if held_up:
+                time.sleep(FLUSH_PAUSE_S)
+
+    def lost(self) -> dict[str, int]:
+        with self._lock:
+            counts = self._lost.sums()
+        return {kind: counts[slot] for slot, kind in evidence.LOST.items() if counts[slot]}
+
+    def close(self) -> None:
+        os.eventfd_write(self._closing, 1)
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            self._stack.close()
+
+    def _configure(self) -> None:
+        mask = sum(1 << number - 1 for number in SIGNALS)
+        config = layout.Config(
+            signals=mask, tick_ns=self._units.tick_ns, pid_ns=self._pid_ns, watching=len(self._watched)
+        )
+        self._config.put(libbpf.ARRAY_KEY, layout.encode_config(config))
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            closing = any(fd == self._closing for fd, _ in self._ready.poll(POLL_S))
+            with self._lock:
+                came = self._hand_over()
+                if clock.boot_ns() - self._losses_read_ns >= LOSSES_EVERY_NS:
+                    self._tell_losses()
+            if came and not closing:
+                time.sleep(LINGER_S)
+                with self._lock:
+                    self._hand_over()
+
+    def _hand_over(self) -> bool:
+        """Drains a batch of each ring and hands it over, in the order of time. True: there was something."""
+        events = [
+            evidence.to_wire(record, self._units)
+            for ring in self._rings
+            for record in ring.drain(BATCH)
+            if self._first_time(record)
+        ]
+        if events:
+            events.sort(key=_at)
+            self._on_events(events)
+        return bool(events)
+
+    def _first_time(self, record: bytes) -> bool:
+        process = evidence.doubtful_exit(record)
+        if process is None:
+            return True
+        if process in self._recent_exits:
+            return False
+        self._recent_exits.append(process)
+        return True
+
+    def _tell_losses(self) -> None:
+        before, self._losses = self._losses, self._lost.sums()
+        self._losses_read_ns = clock.boot_ns()
+        events = evidence.losses(before, self._losses, self._losses_read_ns)
+        if events:
+            self._on_events(events)
+
+
+def open_collector() -> Collector:
+    """The best this host has."""
+    try:
+        return CoreCollector()
+    except CollectorUnavailable as unavailable:
+        return PidfdCollector(str(unavailable))
+
+
+def _nobody(_events: list[KernelEvent]) -> None:
+    """Who is told before `start`: nothing is drained until then."""
+
+
+def _at(event: KernelEvent) -> int:
+    return event.at_boot_ns
+
+
+def _pid_key(pid: int) -> bytes:
+    return pid.to_bytes(4, "little")

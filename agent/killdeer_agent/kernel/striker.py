@@ -1,0 +1,272 @@
+"""The agent's hand: pidfds, the last look and the signal in one breath, and reverts (rules R1 to R3, R5, R13).
+
+It decides nothing: the warrant says yes or no. What cannot be checked is a named refusal, never an exception
+that would stop the strikes of others.
+"""
+
+import errno
+import gc
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from killdeer.v1.process_pb2 import Reason
+from killdeer_agent.core.facts import FactMissing, Facts, Now, Process, Refusal
+from killdeer_agent.core.warrant import Warrant
+from killdeer_agent.core.words import Done, Open, Revert, Reverted, Strike
+from killdeer_agent.kernel import clock as host_clock
+from killdeer_agent.kernel import fuse
+
+# With less than this left the strike is refused at once: a fuse so short would end the agent for a slow look.
+LEAST_LEFT_NS = 20_000_000
+
+# For how long a process that seems to have moved right after its signal is given to turn out to be exiting
+# instead: in a cgroup v1 hierarchy the kernel shows an exiting process in the root cgroup.
+EXITING_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An open pidfd and the process it was proven to be. `exit` reports the pidfd readable: it has exited."""
+
+    pidfd: int
+    process: Process
+    exit: select.poll
+
+    def exited(self, wait_ms: int = 0) -> bool:
+        """True once every thread has exited, reaped or not. A leader that is dead alone does not count."""
+        return bool(self.exit.poll(wait_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What must be the same before and after the signal."""
+
+    program: str
+    uid: int
+    unit: str
+
+
+class Striker:
+    """Holds pidfds by command id. One thread uses it, the one that runs the loop; no method awaits.
+
+    `clock` reads CLOCK_BOOTTIME, the time that the fuse burns by.
+    """
+
+    def __init__(
+        self,
+        *,
+        boot_id: str,
+        facts_of: Callable[[int], Facts],
+        halt_files: Iterable[Path],
+        clock: Callable[[], Now] = host_clock.now,
+    ) -> None:
+        self._boot_id = boot_id
+        self._facts_of = facts_of
+        self._halt_files = tuple(halt_files)
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+
+    def open(self, effect: Open) -> Refusal | None:
+        """Opens the pidfd, then takes the first look: in this order, so that what is seen is what is held.
+
+        After None the pidfd is held under the command id until `close`; after a refusal nothing is.
+        """
+        process = effect.warrant.process
+        if effect.command_id in self._held:
+            return Refusal(Reason.REASON_KNOWN_COMMAND, "a pidfd is held for this command already")
+        if process.boot_id != self._boot_id:
+            return Refusal(Reason.REASON_OTHER_BOOT, "the host has been booted since it was chosen")
+        held = _open(process)
+        if isinstance(held, Refusal):
+            return held
+        seen = self._look(held, effect.warrant)
+        if isinstance(seen, Refusal):
+            os.close(held.pidfd)
+            return seen
+        self._held[effect.command_id] = held
+        return None
+
+    def strike(self, effect: Strike) -> Done:
+        """Last look and signal under the fuse. A refusal means that nothing was sent."""
+        held = self._held.get(effect.command_id)
+        if held is None:
+            return _refused(effect, Refusal(Reason.REASON_CANCELLED, "the strike is over, its pidfd closed"))
+        if held.process != effect.warrant.process:
+            return _refused(effect, Refusal(Reason.REASON_REUSED, "the warrant is for another process"))
+        until_ns = self._until(effect.warrant)
+        if isinstance(until_ns, Refusal):
+            return _refused(effect, until_ns)
+
+        struck = self._breath(held, effect, until_ns)
+        if isinstance(struck, Refusal):
+            return _refused(effect, struck)
+        sent_boot_ns, seen = struck
+        changed = self._changed(held, seen)
+        return Done(command_id=effect.command_id, blow=effect.blow, sent_boot_ns=sent_boot_ns, changed=changed)
+
+    def revert(self, effect: Revert) -> Reverted:
+        """SIGCONT to the same process, judged by identity alone: no guard, no lease, no halt, no disk."""
+        process = effect.process
+        held = self._held.get(effect.command_id)
+        if held is not None and _same(held.process, process):
+            return _continued(effect, held)
+        if process.boot_id != self._boot_id:
+            return Reverted(command_id=effect.command_id, gone=True)
+        opened = _open(process)
+        if isinstance(opened, Refusal):
+            return _not_continued(effect, opened)
+        try:
+            if self._facts_of(process.pid).start_ticks != process.start_ticks:
+                return Reverted(command_id=effect.command_id, gone=True)
+            return _continued(effect, opened)
+        except FactMissing as missing:
+            return _not_continued(effect, Refusal(missing.reason, missing.detail))
+        except Exception as error:  # one failed revert never stops the others (I6)
+            return _not_continued(effect, _unreadable(process.pid, error))
+        finally:
+            os.close(opened.pidfd)
+
+    def close(self, command_id: str) -> None:
+        """Forgets the command. Whoever waits on its `fileno` stops doing so first."""
+        held = self._held.pop(command_id, None)
+        if held is not None:
+            os.close(held.pidfd)
+
+    def fileno(self, command_id: str) -> int | None:
+        """The held pidfd, to wait on: readable once the process has exited. None when none is held."""
+        held = self._held.get(command_id)
+        return None if held is None else held.pidfd
+
+    def halted_locally(self) -> bool:
+        """Whether any halt file is there. One that cannot be looked for counts as there (I10)."""
+        for path in self._halt_files:
+            try:
+                path.lstat()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return True
+            return True
+        return False
+
+    def _look(self, held: _Held, warrant: Warrant) -> _Seen | Refusal:
+        """All checks, the pidfd last: alive after the facts were read, it is the process they are about."""
+        pid = held.process.pid
+        try:
+            now = self._clock()
+            facts = self._facts_of(pid)
+            refusal = warrant.refuses(facts, now, halted_locally=self.halted_locally())
+            if refusal is not None:
+                return refusal
+            seen = _seen(facts)
+            if held.exited():
+                return Refusal(Reason.REASON_GONE, f"pid {pid} has exited")
+            return seen
+        except FactMissing as missing:
+            return Refusal(missing.reason, missing.detail)
+        except Exception as error:  # a check that cannot be made has failed (I10)
+            return _unreadable(pid, error)
+
+    def _breath(self, held: _Held, effect: Strike, until_ns: int) -> tuple[int, _Seen] | Refusal:
+        """The last look and the signal, with nothing between them; when it was sent, and what was seen."""
+        collecting = gc.isenabled()
+        gc.disable()  # a collection would only lengthen the breath
+        try:
+            with fuse.Fuse(until_ns):
+                seen = self._look(held, effect.warrant)
+                if isinstance(seen, Refusal):
+                    return seen
+                return _signal(held, effect.signal) or (host_clock.boot_ns(), seen)
+        except OSError as error:  # of the fuse, before the look: neither look nor signal raise any
+            return Refusal(Reason.REASON_NOT_LEASED, f"the lease cannot be enforced: {error.strerror}")
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _until(self, warrant: Warrant) -> int | Refusal:
+        """When the fuse is to burn through: the end of lease or not_after, or the fuse's own length."""
+        cause = fuse.problem()
+        if cause:
+            return Refusal(Reason.REASON_NOT_LEASED, f"the lease cannot be enforced: {cause}")
+        now_ns = host_clock.boot_ns()
+        if warrant.not_after_ns - now_ns < LEAST_LEFT_NS:
+            return Refusal(Reason.REASON_TOO_LATE, "past the command's not_after, or too close to it")
+        if warrant.lease.until_ns - now_ns < LEAST_LEFT_NS:
+            return Refusal(Reason.REASON_NOT_LEASED, "the lease is over, or too close to its end")
+        return min(warrant.not_after_ns, warrant.lease.until_ns, now_ns + fuse.FUSE_NS)
+
+    def _changed(self, held: _Held, before: _Seen) -> bool:
+        """Whether the struck process is another one than was looked at; one that is gone by now is not (I1)."""
+        try:
+            facts = self._facts_of(held.process.pid)
+            if facts.start_ticks != held.process.start_ticks:
+                return False
+            after = _seen(facts)
+        except Exception:  # what cannot be read after the signal shows nothing (I8)
+            return False
+        if (after.program, after.uid) != (before.program, before.uid):
+            return True
+        return after.unit != before.unit and not held.exited(EXITING_MS)
+
+
+def _open(process: Process) -> _Held | Refusal:
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return Refusal(Reason.REASON_GONE, f"there is no pid {process.pid}")
+    except (OSError, OverflowError) as error:
+        # Given to a thread of another process since: EINVAL, in newer kernels ENOENT.
+        if isinstance(error, OverflowError) or error.errno in (errno.EINVAL, errno.ENOENT):
+            return Refusal(Reason.REASON_REUSED, f"pid {process.pid} is no process")
+        return _unreadable(process.pid, error)
+    exit_seen = select.poll()
+    exit_seen.register(pidfd, select.POLLIN)
+    return _Held(pidfd, process, exit_seen)
+
+
+def _signal(held: _Held, number: int) -> Refusal | None:
+    pid = held.process.pid
+    try:
+        signal.pidfd_send_signal(held.pidfd, number)
+    except ProcessLookupError:
+        return Refusal(Reason.REASON_GONE, f"pid {pid} has exited")
+    except OSError as error:
+        detail = f"cannot signal pid {pid}: {error.strerror}"
+        return Refusal(Reason.REASON_NOT_PERMITTED, detail)
+    return None
+
+
+def _seen(facts: Facts) -> _Seen:
+    return _Seen(facts.program, facts.uid, facts.unit)
+
+
+def _same(one: Process, other: Process) -> bool:
+    """The same process, whatever program it runs now."""
+    return (one.boot_id, one.pid, one.start_ticks) == (other.boot_id, other.pid, other.start_ticks)
+
+
+def _unreadable(pid: int, error: Exception) -> Refusal:
+    return Refusal(Reason.REASON_UNREADABLE, f"cannot look at pid {pid}: {error}")
+
+
+def _refused(effect: Strike, refusal: Refusal) -> Done:
+    return Done(command_id=effect.command_id, blow=effect.blow, refusal=refusal)
+
+
+def _continued(effect: Revert, held: _Held) -> Reverted:
+    refusal = Refusal(Reason.REASON_GONE, "") if held.exited() else _signal(held, signal.SIGCONT)
+    if refusal is not None:
+        return _not_continued(effect, refusal)
+    return Reverted(command_id=effect.command_id, sent_boot_ns=host_clock.boot_ns())
+
+
+def _not_continued(effect: Revert, refusal: Refusal) -> Reverted:
+    """Gone, or given to another process: nothing is left to revert. Anything else is tried again."""
+    if refusal.reason in (Reason.REASON_GONE, Reason.REASON_REUSED):
+        return Reverted(command_id=effect.command_id, gone=True)
+    problem = f"cannot resume pid {effect.process.pid}: {refusal.detail}"
+    return Reverted(command_id=effect.command_id, problem=problem)

@@ -1,0 +1,27 @@
+"""Word to systemd: READY, WATCHDOG, STATUS, STOPPING (sd_notify(3), a datagram of KEY=VALUE lines)."""
+
+import os
+import socket
+
+
+class Notifier:
+    """Does nothing where the service manager did not ask for it. Never raises: a lost word is no reason to die."""
+
+    def __init__(self, address: str | None = None, watchdog_usec: str | None = None) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
+        usec = os.environ.get("WATCHDOG_USEC", "") if watchdog_usec is None else watchdog_usec
+        # Half the time allowed, as sd_watchdog_enabled(3) advises.
+        self.watchdog_every_ns = int(usec) * 1_000 // 2 if usec.isdigit() else 0
+
+    def say(self, **words: str) -> None:
+        if not self._address:
+            return
+        # A leading @ names a socket in the abstract namespace.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        message = "\n".join(f"{key}={value}" for key, value in words.items()).encode()
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+                notify.connect(address)
+                notify.send(message)
+        except OSError:
+            return

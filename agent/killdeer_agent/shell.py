@@ -1,0 +1,222 @@
+"""Carries out the core's effects and tells it what came of them. It decides nothing.
+
+One thread runs the loop, the strikes and the reverts; one writes the journal; one looks through /proc.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from killdeer.v1.agent_pb2 import ConnectRequest
+from killdeer.v1.process_pb2 import ExitSeen, KernelEvent, Party
+from killdeer_agent.core.agent import Core
+from killdeer_agent.core.facts import Now, Process
+from killdeer_agent.core.words import (
+    Census,
+    Close,
+    Counted,
+    Effect,
+    Exit,
+    Input,
+    Note,
+    Open,
+    Opened,
+    Revert,
+    Scan,
+    Scanned,
+    Seen,
+    Send,
+    Strike,
+    Unlink,
+    Watch,
+    Write,
+    Written,
+)
+from killdeer_agent.journal import Journal, JournalError
+from killdeer_agent.kernel.collector import Collector
+from killdeer_agent.kernel.striker import Striker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The ways out, given by the composition root. `scan` and `members` run beside the loop."""
+
+    journal: Journal
+    striker: Striker
+    scan: Callable[[Scan], Scanned]
+    members: Callable[[str], tuple[Process, ...]]
+    clock: Callable[[], Now]
+    send: Callable[[ConnectRequest, bool], None]
+    unlink: Callable[[int], None]
+
+
+class Shell:
+    def __init__(self, core: Core, outside: Outside) -> None:
+        self._core = core
+        self._out = outside
+        self._inputs: deque[Input] = deque()
+        self._handling = False
+        self._journaling = ThreadPoolExecutor(1, "journal")
+        self._looking = ThreadPoolExecutor(1, "looking")
+        self._collector: Collector | None = None
+        self._watched: dict[str, Process] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+        self.exited: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
+        """Done when the core has left; its result names the effects that could not be reverted."""
+
+    def attach(self, collector: Collector) -> None:
+        """The kernel's evidence, which comes after the first reverts: what is watched already is watched there."""
+        self._collector = collector
+        for process in self._watched.values():
+            collector.watch(process.pid, process.start_ticks)
+
+    def post(self, message: Input) -> None:
+        """An input for the core, and all effects that follow from it. In the loop's thread only."""
+        self._inputs.append(message)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._inputs:
+                for effect in self._core.handle(self._inputs.popleft(), self._out.clock()):
+                    self._carry_out(effect)
+        finally:
+            self._handling = False
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send(frame=frame, urgent=urgent):
+                self._out.send(frame, urgent)
+            case Write():
+                self._beside(self._journaling, lambda: self._append(effect))
+            case Open():
+                self._beside(self._looking, lambda: self._members(effect.service), lambda counted: self._open(effect, counted))
+            case Strike():
+                # In this very call: no await lies between the last look and the signal (rule R1).
+                self._inputs.append(self._out.striker.strike(effect))
+            case Revert():
+                self._inputs.append(self._out.striker.revert(effect))
+            case Watch(command_id=command_id, process=process):
+                self._watch_again(command_id, process)
+            case Census(service=service):
+                self._beside(self._looking, lambda: self._members(service))
+            case Scan():
+                self._beside(self._looking, lambda: self._out.scan(effect))
+            case Close(command_id=command_id):
+                self._close(command_id)
+            case Unlink(retry_after_ms=retry_after_ms):
+                self._out.unlink(retry_after_ms)
+            case Exit(left=left):
+                if not self.exited.done():
+                    self.exited.set_result(left)
+            case Note(event=event, fields=fields):
+                log.info(event, **fields)
+
+    def _beside(
+        self, where: ThreadPoolExecutor, work: Callable[[], Input], then: Callable[[Input], Input] | None = None
+    ) -> None:
+        """Work in a thread of its own; its answer is the next input. Answers keep the order of their thread."""
+
+        async def run() -> None:
+            answer = await asyncio.get_running_loop().run_in_executor(where, work)
+            self.post(then(answer) if then is not None else answer)
+
+        task = asyncio.ensure_future(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Future[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.exited.done():
+            # A fault of our own: the agent dies by it and its second line reverts; it never goes on half blind.
+            self.exited.set_exception(error)
+
+    def _append(self, effect: Write) -> Written:
+        try:
+            self._out.journal.append(effect.record)
+        except JournalError as error:
+            return Written(effect.token, str(error))
+        return Written(effect.token)
+
+    def _members(self, service: str) -> Counted:
+        try:
+            return Counted(service=service, members=self._out.members(service))
+        except OSError as error:
+            return Counted(service=service, members=(), problem=f"cannot count {service}: {error}")
+
+    def _open(self, effect: Open, counted: Input) -> Opened:
+        members = counted.members if isinstance(counted, Counted) else ()
+        process = effect.warrant.process
+        # Watched before it is looked at, so that no event of it is missed.
+        self._watch(effect.command_id, process)
+        refusal = self._out.striker.open(effect)
+        if refusal is not None:
+            self._unwatch(effect.command_id)
+            return Opened(command_id=effect.command_id, refusal=refusal)
+        self._await_exit(effect.command_id, process)
+        return Opened(command_id=effect.command_id, members=members)
+
+    def _watch_again(self, command_id: str, process: Process) -> None:
+        self._watch(command_id, process)
+        if self._out.striker.hold(command_id, process):
+            self._await_exit(command_id, process)
+        else:
+            self._inputs.append(Seen(_exit_of(command_id, process, 0), "pidfd"))
+
+    def _await_exit(self, command_id: str, process: Process) -> None:
+        pidfd = self._out.striker.fileno(command_id)
+        if pidfd is None:
+            return
+        asyncio.get_running_loop().add_reader(pidfd, self._exit_readable, command_id, process, pidfd)
+
+    def _exit_readable(self, command_id: str, process: Process, pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        at_boot_ns = self._out.clock().boot_ns
+        # The kernel's own word of this exit, if there is one, comes first: it is in the ring already.
+        if self._collector is not None:
+            self._collector.flush()
+        seen = Seen(_exit_of(command_id, process, at_boot_ns), "pidfd")
+        asyncio.get_running_loop().call_soon(self.post, seen)
+
+    def _close(self, command_id: str) -> None:
+        pidfd = self._out.striker.fileno(command_id)
+        if pidfd is not None:
+            asyncio.get_running_loop().remove_reader(pidfd)
+        self._unwatch(command_id)
+        self._out.striker.close(command_id)
+
+    def _watch(self, command_id: str, process: Process) -> None:
+        self._watched[command_id] = process
+        if self._collector is not None:
+            self._collector.watch(process.pid, process.start_ticks)
+
+    def _unwatch(self, command_id: str) -> None:
+        process = self._watched.pop(command_id, None)
+        still = {other.pid for other in self._watched.values()}
+        if process is not None and process.pid not in still and self._collector is not None:
+            self._collector.unwatch(process.pid)
+
+    def seen(self, events: list[KernelEvent]) -> None:
+        for event in events:
+            self.post(Seen(event))
+
+    async def settle(self) -> None:
+        """Until every record asked for is on disk: the last thing before the process leaves."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def close(self) -> None:
+        self._journaling.shutdown()
+        self._looking.shutdown()
+
+
+def _exit_of(command_id: str, process: Process, at_boot_ns: int) -> KernelEvent:
+    """What a pidfd can say of an exit: that it happened. Neither code nor signal."""
+    party = Party(pid=process.pid, start_ticks=process.start_ticks)
+    return KernelEvent(at_boot_ns=at_boot_ns, command_id=command_id, exit=ExitSeen(process=party))

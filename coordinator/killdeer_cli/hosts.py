@@ -1,0 +1,86 @@
+"""`killdeer hosts`: the fleet, host by host; and the acceptance of a host that is held in quarantine."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from killdeer.terms import NAMES
+from killdeer.v1 import operator_pb2 as o
+from killdeer_cli.screen import AsJson, Reason, connected, print_json, say, screen, table
+from killdeer_cli.text import clock, counted, evidence_text
+from killdeer_cli.verbs import Group, Verb, application
+
+app = application(cls=Group, invoke_without_command=True)
+
+
+@app.callback()
+def hosts(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the hosts: connected or not, their labels and evidence, and what is wrong with them."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with connected(ctx) as client:
+        response = client.list_hosts()
+    if as_json:
+        print_json(response)
+        return
+    listed = table("host", "state", "labels", "evidence", "load", "cpu", "mem", "victims", right=("victims",))
+    for host in response.hosts:
+        listed.add_row(
+            host.host,
+            _state(host),
+            " ".join(f"{key}={host.labels[key]}" for key in sorted(host.labels)),
+            evidence_text(host.evidence),
+            f"{host.load_1m:.1f}",
+            f"{host.cpu_percent:.0f}%",
+            f"{host.memory_percent:.0f}%",
+            str(host.victims or ""),
+        )
+    screen().print(listed)
+    for host in response.hosts:
+        for note in _notes(host):
+            say(Text.assemble((f"{host.host}: ", "bold"), note))
+    connected_hosts = sum(host.connected for host in response.hosts)
+    say(f"{connected_hosts:,} of {counted(len(response.hosts), 'host')} connected")
+
+
+@app.command(cls=Verb)
+def accept(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a quarantined host again: it was cloned, rolled back, or has lost its journal, and you know why."""
+    with connected(ctx) as client:
+        response = client.accept_host(host, reason)
+    if as_json:
+        print_json(response)
+    else:
+        say(f"{response.host.host or host} is accepted")
+
+
+def _state(host: o.HostView) -> Text:
+    if host.quarantined:
+        return Text("quarantined", style="red")
+    if not host.connected:
+        return Text(f"gone since {clock(host.last_seen_unix_ms)}", style="red")
+    if host.halted_locally:
+        return Text("halted locally", style="yellow")
+    return Text("connected", style="green")
+
+
+def _notes(host: o.HostView) -> list[str]:
+    notes = []
+    if host.problem:
+        notes.append(host.problem)
+    if host.reverts_left:
+        notes.append(f"not reverted yet: {', '.join(host.reverts_left)}")
+    if host.events_lost:
+        notes.append(f"{counted(host.events_lost, 'kernel event')} lost")
+    if host.evidence_detail:
+        notes.append(host.evidence_detail)
+    if host.cannot_evaluate:
+        fields = ", ".join(NAMES.get(field, f"field {field}") for field in host.cannot_evaluate)
+        notes.append(f"cannot evaluate {fields}")
+    return notes

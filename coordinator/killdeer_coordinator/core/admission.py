@@ -1,0 +1,228 @@
+"""May this agent be served? Its session, its view of the store and its halts, decided in one transaction.
+
+A Hello must present the session of the last Welcome, or the one before while no heartbeat followed (R23); any
+other is a clone, a rolled-back disk or a lost journal. A store position that the audit chain does not contain
+means that the store was restored from a copy (R22): that latches a halt, which names the position, so that each
+lost position halts the fleet once and not again after a rearm.
+
+An agent's word can halt the fleet, and never release it: a release counts only from the store. An id that an
+agent calls released and nobody here knows is engaged, so that both sides come to know the same halts again.
+"""
+
+from dataclasses import dataclass, replace
+
+from killdeer.halts import Halts
+from killdeer.v1.agent_pb2 import Hello, OpenStrike
+from killdeer.v1.operator_pb2 import StrikeView
+from killdeer.v1.process_pb2 import HaltRecord, StorePosition, StrikeState
+from killdeer_coordinator.core.books import (
+    Audited,
+    Books,
+    Change,
+    Decide,
+    Decision,
+    HostRow,
+    PutHalt,
+    PutHost,
+    PutStrike,
+    ReleaseHalts,
+    StrikeRow,
+)
+
+WHO = "coordinator"
+UNFINISHED = (
+    StrikeState.STRIKE_STATE_PLANNED,
+    StrikeState.STRIKE_STATE_PERMITTED,
+    StrikeState.STRIKE_STATE_SENT,
+    StrikeState.STRIKE_STATE_RECORDED,
+    StrikeState.STRIKE_STATE_STRUCK,
+    StrikeState.STRIKE_STATE_GONE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """`quarantined` empty: served, with what is held open there; else why not."""
+
+    quarantined: str
+    halts: Halts
+    open: tuple[StrikeRow, ...] = ()
+
+
+def admit(host: str, hello: Hello, token: str, lease_ms: int, known: Halts, unix_ms: int) -> Decide:
+    """Answers Admission. `known` are the halts this coordinator knows, `unix_ms` is for the records."""
+
+    def decide(books: Books) -> Decision:
+        halts, halt_changes, halt_audit = halts_to_store(
+            books, known.union(told_by(host, hello, known.union(books.halts), unix_ms))
+        )
+        if (lost := lost_position(books, hello.position, f"host {host}", unix_ms)) is not None:
+            halts = halts.engage(lost)
+            halt_changes += (PutHalt(lost),)
+            halt_audit += (Audited(WHO, "store.restored", host, lost.reason), _engaged(lost))
+        row = books.hosts.get(host)
+        held = _open_strikes(books, host)
+        why = _unknown_session(row, hello)
+        if why:
+            changes, audit = _quarantine(row, host, hello, why, held)
+        else:
+            changes, audit = _serve(row, host, hello, token, lease_ms, books.now_ms)
+        return Decision(
+            changes=halt_changes + changes,
+            audit=halt_audit + audit,
+            answer=Admission(quarantined=why, halts=halts, open=() if why else tuple(held)),
+        )
+
+    return decide
+
+
+def heard(host: str, token: str) -> Decide:
+    """A heartbeat followed the Welcome: the session before this one is over. Answers whether it is current."""
+
+    def decide(books: Books) -> Decision:
+        row = books.hosts.get(host)
+        if row is None or row.session != token or row.quarantined:
+            return Decision(answer=False)
+        return Decision(
+            changes=(PutHost(replace(row, heard=True, previous="", last_seen_ms=books.now_ms)),), answer=True
+        )
+
+    return decide
+
+
+def accept(host: str, who: str, reason: str) -> Decide:
+    """End the quarantine; the next Hello counts as the first. Answers the HostRow, or why not (str)."""
+
+    def decide(books: Books) -> Decision:
+        row = books.hosts.get(host)
+        if row is None:
+            return Decision(answer=f"cannot accept {host}: no such host has ever joined")
+        if not row.quarantined:
+            return Decision(answer=f"cannot accept {host}: it is not quarantined")
+        accepted = replace(row, quarantined="", session="", previous="", heard=False)
+        entry = Audited(who, "host.accepted", host, reason, {"quarantined": row.quarantined})
+        return Decision(changes=(PutHost(accepted),), audit=(entry,), answer=accepted)
+
+    return decide
+
+
+def lost_position(books: Books, shown: StorePosition, by: str, unix_ms: int) -> HaltRecord | None:
+    """The halt to latch for a position that this store does not contain; None if it does, or if it is latched."""
+    if not shown.length or books.position_known(shown):
+        return None
+    halt_id = f"store-restored-{shown.length}-{shown.head[:12]}"
+    if halt_id in books.halts.engaged:
+        return None
+    reason = (
+        f"store restored: {by} has seen entry {shown.length} of the audit log, which this store does not contain"
+    )
+    return HaltRecord(id=halt_id, by=WHO, reason=reason, at_unix_ms=unix_ms)
+
+
+def halts_to_store(books: Books, known: Halts) -> tuple[Halts, tuple[Change, ...], tuple[Audited, ...]]:
+    """The union of what is known and stored, and what the store lacks of it."""
+    missing = [known.engaged[halt_id] for halt_id in sorted(known.engaged) if halt_id not in books.halts.engaged]
+    released = tuple(sorted(known.released - books.halts.released))
+    changes: tuple[Change, ...] = tuple(PutHalt(record) for record in missing)
+    audit = tuple(_engaged(record) for record in missing)
+    if released:
+        changes += (ReleaseHalts(released),)
+        audit += tuple(Audited(WHO, "halt.released", halt_id, "kept outside the store") for halt_id in released)
+    return known.union(books.halts), changes, audit
+
+
+def told_by(host: str, hello: Hello, known: Halts, unix_ms: int) -> Halts:
+    """The halts that an agent knows and this coordinator does not."""
+    told = Halts.from_wire(hello.halts)
+    unheard_of = told.released - set(known.engaged) - known.released - set(told.engaged)
+    engaged = dict(told.engaged)
+    for halt_id in unheard_of:
+        reason = "this host says that it was released, and nothing is known of it here"
+        engaged[halt_id] = HaltRecord(id=halt_id, by=f"host {host}", reason=reason, at_unix_ms=unix_ms)
+    return Halts(engaged)
+
+
+def open_strike(row: StrikeRow) -> OpenStrike:
+    return OpenStrike(command_id=row.view.command_id, victim=row.view.victim, action=row.view.action)
+
+
+def _unknown_session(row: HostRow | None, hello: Hello) -> str:
+    """Why no session of this identity is served; empty if it is."""
+    if row is None:
+        return "it presents a session, yet has never joined here" if hello.session else ""
+    if row.quarantined:
+        return row.quarantined
+    if not row.session:  # accepted by an operator
+        return ""
+    good = {row.session} if row.heard else {row.session, row.previous}
+    shown = {hello.session, hello.previous_session} if not row.heard else {hello.session}
+    if (good & shown) - {""}:
+        return ""
+    if not row.heard and not row.previous and not hello.session and not hello.previous_session:
+        return ""  # its first Welcome never reached it
+    if not hello.session:
+        return "its session is lost: a lost journal, or another machine with its name"
+    return "its session is not the last one: a clone, or a disk that was rolled back"
+
+
+def _quarantine(
+    row: HostRow | None, host: str, hello: Hello, why: str, held: list[StrikeRow]
+) -> tuple[tuple[Change, ...], tuple[Audited, ...]]:
+    if row is not None and row.quarantined:
+        return (), ()
+    base = row or HostRow(host=host, labels=dict(hello.labels))
+    changes: list[Change] = [PutHost(replace(base, quarantined=why))]
+    for strike in held:
+        if strike.view.state in UNFINISHED:
+            view = StrikeView()
+            view.CopyFrom(strike.view)
+            view.state = StrikeState.STRIKE_STATE_UNKNOWN
+            view.detail = f"{host} is quarantined: {why}"
+            changes.append(PutStrike(replace(strike, view=view)))
+    return tuple(changes), (Audited(WHO, "host.quarantined", host, why),)
+
+
+def _serve(
+    row: HostRow | None, host: str, hello: Hello, token: str, lease_ms: int, now_ms: int
+) -> tuple[tuple[Change, ...], tuple[Audited, ...]]:
+    labels = dict(hello.labels)
+    served = HostRow(
+        host=host,
+        labels=labels,
+        session=token,
+        previous=_presented(row, hello),
+        heard=False,
+        boot_id=hello.boot_id,
+        longest_lease_ms=max(lease_ms, row.longest_lease_ms if row else 0),
+        version=hello.version,
+        kernel=hello.kernel,
+        last_seen_ms=now_ms,
+    )
+    # A reconnect is no news for the record; a new host, a boot or new labels are.
+    if row is not None and row.boot_id == hello.boot_id and row.labels == labels:
+        return (PutHost(served),), ()
+    details: dict[str, object] = {"boot_id": hello.boot_id, "labels": labels, "version": hello.version}
+    return (PutHost(served),), (Audited(f"host {host}", "host.joined", host, details=details),)
+
+
+def _presented(row: HostRow | None, hello: Hello) -> str:
+    """The session that stays good until a heartbeat follows the new one."""
+    if row is None or not row.session:
+        return hello.session
+    if hello.session in (row.session, row.previous):
+        return hello.session
+    return row.previous
+
+
+def _open_strikes(books: Books, host: str) -> list[StrikeRow]:
+    """Strikes on the host whose permit is held, oldest permit first."""
+    held = sorted(
+        (permit for permit in books.permits.values() if permit.host == host and not permit.released_ms),
+        key=lambda permit: (permit.granted_ms, permit.permit_id),
+    )
+    return [books.strikes[permit.command_id] for permit in held if permit.command_id in books.strikes]
+
+
+def _engaged(record: HaltRecord) -> Audited:
+    details: dict[str, object] = {"done_unix_ms": record.at_unix_ms}
+    return Audited(record.by or WHO, "halt.engaged", record.id, record.reason, details)

@@ -1,0 +1,194 @@
+"""What a decision reads and what it changes (rule R17).
+
+The store locks the one fleet row, loads `Books`, calls a pure function `Books -> Decision`, and writes the
+changes with their audit entries in the same transaction. Times called `_ms` are the store's clock, Unix ms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from killdeer.halts import Halts
+from killdeer.v1.operator_pb2 import StrikeView
+from killdeer.v1.process_pb2 import HaltRecord, StorePosition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRow:
+    """One host that has ever joined. `session` is the token of its last Welcome; `previous` the one before it,
+    still good while no heartbeat followed (`heard` false) (rule R23)."""
+
+    host: str
+    labels: dict[str, str]
+    session: str = ""
+    previous: str = ""
+    heard: bool = False
+    quarantined: str = ""  # why; empty: served
+    boot_id: str = ""
+    longest_lease_ms: int = 0  # the longest lease ever promised; stored before it is used (rule R9)
+    version: str = ""
+    kernel: str = ""
+    last_seen_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """An experiment's own limits; None: not said. Counts are absolute, percentages 1 to 100."""
+
+    in_flight: int | None = 1
+    per_host: int | None = 1
+    per_service: int | None = None
+    per_service_percent: int | None = None
+    per_minute: int | None = None
+    min_healthy: int | None = None
+    min_healthy_percent: int | None = None
+    cooldown_ms: int = 0  # between two strikes on one service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    run_id: str
+    key: str  # the client's own id; unique
+    source: str  # the experiment file's text
+    file: str
+    experiment: str
+    environment: str
+    owner: str
+    hypothesis: str
+    started_by: str
+    seed: int
+    plan_hash: str
+    limits: RunLimits
+    fence: int = 1
+    state: int = 1  # operator_pb2.RunState
+    verdict: int = 0  # operator_pb2.RunVerdict
+    why: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+    wave: int = 0  # index of the wave under way
+    waves_total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """The right to one strike, held until the victim has recovered (rule R16).
+
+    Counts in flight while `released_ms` is 0. For the rate it counts until 60 s after `struck_ms` or, while
+    that is 0 and nobody said that nothing was sent, 60 s after `not_after_ms` (rule R20).
+    """
+
+    permit_id: str
+    command_id: str
+    run_id: str
+    host: str
+    service: str
+    zone: str  # the host's label; a host without one is a zone of its own
+    granted_ms: int
+    not_after_ms: int
+    struck_ms: int = 0
+    never_sent: bool = False  # the agent's durable word that nothing was sent and the id is used up
+    released_ms: int = 0
+    released_why: str = ""  # refused | recovered | cleared by NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrikeRow:
+    """One victim of a run, rehearsed or struck, with everything known of it. `view.state` is its outcome."""
+
+    run_id: str
+    view: StrikeView
+    permit_id: str = ""  # empty for a rehearsal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLimits:
+    """Scope -> most victims at once (`per_minute`: signals in 60 s). Scopes: in_flight, per_host, per_service,
+    per_zone, per_minute. A scope that is missing has no limit."""
+
+    limits: dict[str, int]
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Everything a decision may read, as one transaction saw it."""
+
+    now_ms: int
+    last_decision_ms: int  # if the clock ran back since, nothing is granted (rule R20)
+    position: StorePosition
+    halts: Halts
+    limits: FleetLimits
+    hosts: dict[str, HostRow]
+    runs: dict[str, RunRow]  # those not ended
+    permits: dict[str, Permit]  # held ones, and those released in the last 24 h (for rate and cooldown)
+    strikes: dict[str, StrikeRow]  # by command id: those of runs not ended, and those of held permits
+    position_known: Callable[[StorePosition], bool]
+    """Does the audit chain contain this position? (rule R22)"""
+    run_of_key: Callable[[str], str]
+    """The run id that was started with this client key, ended ones included; empty: none."""
+    ended: dict[str, RunRow] = field(default_factory=dict)
+    """Runs that have ended and still hold a permit: their limits go on binding (rule R19)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An entry for the audit chain; the store adds number, time and hash. `what` is from a closed list:
+    host.joined host.quarantined host.accepted run.started run.ended run.aborted permit.granted permit.released
+    permit.cleared strike.ended halt.engaged halt.released limit.set store.restored coordinator.started"""
+
+    who: str
+    what: str
+    subject: str
+    why: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PutHost:
+    row: HostRow
+
+
+@dataclass(frozen=True, slots=True)
+class PutRun:
+    row: RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class PutPermit:
+    row: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class PutStrike:
+    row: StrikeRow
+
+
+@dataclass(frozen=True, slots=True)
+class PutHalt:
+    record: HaltRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHalts:
+    halt_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimit:
+    scope: str
+    limit: int
+    by: str
+
+
+Change = PutHost | PutRun | PutPermit | PutStrike | PutHalt | ReleaseHalts | SetLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a pure function made of the books. `answer` is for whoever asked; the store passes it on."""
+
+    changes: tuple[Change, ...] = ()
+    audit: tuple[Audited, ...] = ()
+    answer: object = None
+
+
+Decide = Callable[[Books], Decision]

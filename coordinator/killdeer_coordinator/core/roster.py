@@ -1,0 +1,121 @@
+"""What this coordinator knows of the fleet: its links, their rights to act, the halts, the store's last word."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from killdeer.halts import Halts
+from killdeer.v1.agent_pb2 import Heartbeat, Hello
+from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.core.books import Books
+
+NS_PER_MS = 1_000_000
+
+# A renewal rests on a store read begun less than this ago (rule R9).
+FRESH_NS = 2_000_000_000
+
+# Added to each right that this coordinator counts, after 1% for the drift of clocks (rule R7).
+GRACE_NS = 1_000_000_000
+
+
+def right_ns(lease_ms: int) -> int:
+    """How long, from its sending, a renewal may give an agent the right to act, as its coordinator counts."""
+    return lease_ms * NS_PER_MS * 101 // 100 + GRACE_NS
+
+
+@dataclass(slots=True, kw_only=True)
+class Link:
+    """One agent's stream. It is served once its session is in the store and it was told Welcome."""
+
+    number: int
+    host: str
+    hello: Hello
+    token: str
+    since_ns: int  # mono
+    served: bool = False
+    heard: bool = False  # the store knows that a heartbeat followed the Welcome
+    heard_ns: int = 0  # mono, of the last frame
+    heard_unix_ms: int = 0
+    heartbeat: Heartbeat | None = None
+    answered_boot_ns: int = 0  # the agent's stamp of the last heartbeat that was answered; 0: none
+    lease_until_ns: int = 0  # mono, as counted from the sending of the renewal
+    stopped: set[str] = field(default_factory=set)  # ids of halts it has acknowledged, or came with
+
+    def leased(self, now_ns: int) -> bool:
+        return self.served and now_ns < self.lease_until_ns
+
+
+@dataclass(slots=True, kw_only=True)
+class Roster:
+    coordinator: str = ""
+    lease_ms: int = 0
+    heartbeat_ms: int = 0
+    started_ns: int = 0  # mono
+    halts: Halts = field(default_factory=Halts)
+    position: StorePosition = field(default_factory=StorePosition)
+    books: Books | None = None  # as of the latest read
+    read_begun_ns: int | None = None
+    links: dict[int, Link] = field(default_factory=dict)
+    rights: dict[str, int] = field(default_factory=dict)  # host -> mono ns: hosts that were connected
+
+    def served(self) -> list[Link]:
+        """By host."""
+        return sorted((link for link in self.links.values() if link.served), key=lambda link: link.host)
+
+    def link_of(self, host: str) -> Link | None:
+        return next((link for link in self.links.values() if link.served and link.host == host), None)
+
+    def store_fresh(self, now_ns: int) -> bool:
+        return self.read_begun_ns is not None and now_ns - self.read_begun_ns < FRESH_NS
+
+    def store_trouble(self, now_ns: int) -> str:
+        """Why no lease is renewed and no permit granted; empty when the store answers."""
+        if self.read_begun_ns is None:
+            return "the store has not been read since this coordinator started: no lease, no permit"
+        if self.store_fresh(now_ns):
+            return ""
+        age = (now_ns - self.read_begun_ns) / 1e9
+        return f"the store was read last {age:.0f} s ago: no lease is renewed, no permit granted"
+
+    def hosts(self) -> list[str]:
+        """Every host that has ever joined, as far as known here, by name."""
+        known = set(self.books.hosts) if self.books else set()
+        return sorted(known | {link.host for link in self.links.values()} | set(self.rights))
+
+    def right_until(self, host: str) -> int:
+        """Mono ns by which this host's right to act has ended, if it is not renewed.
+
+        A host not seen since the start may hold the longest lease ever stored for it, from the coordinator
+        before this one, whose last renewal rested on a read begun less than two seconds before (rule R9).
+        """
+        if (link := self.link_of(host)) is not None:
+            return max(link.lease_until_ns, self.rights.get(host, 0))
+        if host in self.rights:
+            return self.rights[host]
+        row = self.books.hosts.get(host) if self.books else None
+        longest = row.longest_lease_ms if row else self.lease_ms
+        return self.started_ns + FRESH_NS + right_ns(longest)
+
+    def halted_by(self) -> str:
+        """Who halts the fleet, and how to open it again, in one sentence; empty when it is not halted."""
+        active = self.halts.active
+        if not active:
+            return ""
+        return "the fleet is halted: " + "; ".join(describe(active))
+
+    def stop_order(self, open_hosts: Iterable[str]) -> list[int]:
+        """Every link, those whose host has an open strike first."""
+        busy = set(open_hosts)
+        return [
+            link.number
+            for link in sorted(self.links.values(), key=lambda link: (link.host not in busy, link.number))
+        ]
+
+
+def describe(active: Iterable[object]) -> list[str]:
+    """`by NAME (reason), halt ID` for each halt."""
+    lines = []
+    for halt in active:
+        by = getattr(halt, "by", "") or "unknown"
+        reason = getattr(halt, "reason", "")
+        lines.append(f"by {by}{f' ({reason})' if reason else ''}, halt {getattr(halt, 'id', '')}")
+    return lines

@@ -1,0 +1,183 @@
+"""Links and sessions: Hello, Welcome, leases and their renewals (rules R7, R9, R22, R23).
+
+The coordinator counts an agent's right to act from when it sends the renewal. A link that is not served yet
+hears halts and nothing else; one that has been silent for longer than its right is dismissed.
+"""
+
+from collections.abc import Callable, Sequence
+
+from killdeer.v1.agent_pb2 import (
+    ConnectResponse,
+    Goodbye,
+    Halt,
+    Heartbeat,
+    LeaseRenewal,
+    Welcome,
+)
+from killdeer.v1.process_pb2 import Reason
+from killdeer_coordinator.core.admission import Admission, admit, heard, open_strike
+from killdeer_coordinator.core.books import StrikeRow
+from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.halting import Halting
+from killdeer_coordinator.core.roster import Link, Roster, right_ns
+from killdeer_coordinator.core.words import Decided, Dismiss, Joined, Tell
+
+QUARANTINE_RETRY_MS = 30_000
+STORE_RETRY_MS = 2_000
+DRAIN_SPREAD_MS = 5_000  # agents told to leave come back over this long
+
+Welcomed = Callable[[Link, Sequence[StrikeRow]], None]
+"""Told after each Welcome, with the strikes that are held open on that host."""
+
+Lost = Callable[[Link], None]
+
+
+class Sessions:
+    def __init__(
+        self, roster: Roster, errands: Errands, halting: Halting, *, welcomed: Welcomed, lost: Lost
+    ) -> None:
+        self._roster = roster
+        self._errands = errands
+        self._halting = halting
+        self._welcomed = welcomed
+        self._lost = lost
+        self._hearing: set[int] = set()  # links whose first heartbeat is on its way to the store
+        self._parted: set[int] = set()  # links that said Goodbye
+
+    def joined(self, joined: Joined) -> None:
+        now_ns, link_number = self._errands.now.mono_ns, joined.link
+        if joined.hello.host != joined.host:
+            detail = f"this host calls itself {joined.hello.host!r}, its certificate says {joined.host!r}"
+            self._errands.ask(Dismiss(link_number, Reason.REASON_NOT_PERMITTED, detail, QUARANTINE_RETRY_MS))
+            return
+        link = Link(
+            number=link_number,
+            host=joined.host,
+            hello=joined.hello,
+            token=joined.token,
+            since_ns=now_ns,
+            heard_ns=now_ns,
+            heard_unix_ms=self._errands.now.unix_ms,
+            stopped={halt.id for halt in joined.hello.halts.engaged},
+        )
+        self._roster.links[link_number] = link
+        for halt in self._roster.halts.active:  # before the store is asked: a halt waits for nothing
+            if halt.id not in link.stopped:
+                self._tell(link, ConnectResponse(halt=Halt(halt=halt)))
+        self._errands.transact(
+            admit(
+                joined.host,
+                joined.hello,
+                joined.token,
+                self._roster.lease_ms,
+                self._roster.halts,
+                self._errands.now.unix_ms,
+            ),
+            lambda decided: self._admitted(link, decided),
+        )
+
+    def left(self, number: int) -> None:
+        link = self._roster.links.pop(number, None)
+        self._hearing.discard(number)
+        if link is None:
+            return
+        if link.served:
+            # By its own word it has stopped and reverted; otherwise it may act until its lease is over.
+            parted = number in self._parted
+            self._roster.rights[link.host] = self._errands.now.mono_ns if parted else link.lease_until_ns
+            if not parted:
+                self._errands.note("host.lost", host=link.host)
+            self._lost(link)
+        self._parted.discard(number)
+
+    def goodbye(self, link: Link, goodbye: Goodbye) -> None:
+        self._parted.add(link.number)
+        self._errands.note("host.goodbye", host=link.host, reason=goodbye.reason)
+
+    def heartbeat(self, link: Link, heartbeat: Heartbeat) -> None:
+        link.heartbeat = heartbeat
+        if link.heard:
+            self._renew(link)
+        elif link.number not in self._hearing:
+            self._hearing.add(link.number)
+            self._errands.transact(heard(link.host, link.token), lambda decided: self._heard(link, decided))
+
+    def tick(self) -> None:
+        silent_ns = right_ns(self._roster.lease_ms)
+        for link in list(self._roster.links.values()):
+            if self._errands.now.mono_ns - link.heard_ns > silent_ns:
+                self._dismiss(link, Reason.REASON_NO_ANSWER, "nothing was heard for longer than the lease")
+
+    def drain(self) -> None:
+        """Tell all agents to leave, and to come back spread over time."""
+        links = sorted(self._roster.links.values(), key=lambda link: link.host)
+        for place, link in enumerate(links):
+            retry_ms = 1 + DRAIN_SPREAD_MS * place // max(1, len(links))
+            self._dismiss(link, Reason.REASON_STOPPING, "this coordinator stops", retry_ms)
+
+    def _admitted(self, link: Link, decided: Decided) -> None:
+        if self._roster.links.get(link.number) is not link:
+            return
+        if decided.failure or not isinstance(decided.answer, Admission):
+            detail = f"no session can be stored: {decided.failure}"
+            self._dismiss(link, Reason.REASON_NO_ANSWER, detail, STORE_RETRY_MS)
+            return
+        admission = decided.answer
+        self._halting.learn(admission.halts)
+        if admission.quarantined:
+            detail = (
+                f"{link.host} is quarantined: {admission.quarantined}; "
+                f"if it is what it says it is: killdeer hosts accept {link.host} --reason …"
+            )
+            self._dismiss(link, Reason.REASON_QUARANTINED, detail, QUARANTINE_RETRY_MS)
+            return
+        older = self._roster.link_of(link.host)
+        if older is not None:
+            self._dismiss(older, Reason.REASON_OLD_FENCE, "a newer link of this host has replaced this one")
+        link.served = True
+        self._tell(
+            link,
+            ConnectResponse(
+                welcome=Welcome(
+                    halts=self._roster.halts.to_wire(),
+                    session=link.token,
+                    lease_ms=self._roster.lease_ms,
+                    position=decided.position,
+                    open=[open_strike(row) for row in admission.open],
+                    heartbeat_ms=self._roster.heartbeat_ms,
+                )
+            ),
+        )
+        self._halting.came(link)
+        self._welcomed(link, admission.open)
+
+    def _heard(self, link: Link, decided: Decided) -> None:
+        self._hearing.discard(link.number)
+        if self._roster.links.get(link.number) is not link or decided.failure:
+            return
+        if decided.answer is True:
+            link.heard = True
+            self._renew(link)
+
+    def _renew(self, link: Link) -> None:
+        """Nothing is renewed on an old read of the store, nor for a host that owes a halt its acknowledgement:
+        so the bound that the halt has printed for it stands."""
+        now_ns = self._errands.now.mono_ns
+        if link.heartbeat is None or not self._roster.store_fresh(now_ns) or self._halting.owed_by(link):
+            return
+        link.answered_boot_ns = link.heartbeat.stamp_boot_ns
+        link.lease_until_ns = max(link.lease_until_ns, now_ns + right_ns(self._roster.lease_ms))
+        renewal = LeaseRenewal(
+            heartbeat_boot_ns=link.heartbeat.stamp_boot_ns,
+            lease_ms=self._roster.lease_ms,
+            halts=self._roster.halts.to_wire(),
+            position=self._roster.position,
+        )
+        self._tell(link, ConnectResponse(lease_renewal=renewal))
+
+    def _tell(self, link: Link, frame: ConnectResponse) -> None:
+        self._errands.ask(Tell(link.number, frame))
+
+    def _dismiss(self, link: Link, reason: Reason, detail: str, retry_ms: int = 0) -> None:
+        self._errands.ask(Dismiss(link.number, reason, detail, retry_ms))
+        self.left(link.number)

@@ -1,0 +1,225 @@
+"""The coordinator core's vocabulary: what it is told (inputs) and what it asks for (effects).
+
+`Core.handle(input, now) -> list[Effect]`; `now` is `Now` below, read by the shell as it calls. The shell
+carries effects out in order; one with a result comes back as the input named in its docstring. Links number
+the agents' streams, asks the operators' calls; both are given by the shell and never used twice.
+"""
+
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from killdeer.halts import Halts
+from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Hello
+from killdeer.v1.process_pb2 import KernelEvent, Reason, StorePosition
+from killdeer_coordinator.core.books import Books, Decide, FleetLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """`mono_ns` is this machine's CLOCK_BOOTTIME, for every bound; `unix_ms` the wall clock, for records only."""
+
+    mono_ns: int
+    unix_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, as the certificate says: roles are viewer, operator, approver, admin."""
+
+    name: str
+    roles: frozenset[str]
+
+
+# --- inputs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """First of all inputs. `halts` and `position` are those kept outside the store; `books` the store's at the
+    start, None when it could not be read (then nothing is granted until it can)."""
+
+    coordinator: str
+    limits: FleetLimits  # coordinator.toml's, before operators' changes
+    halts: Halts
+    position: StorePosition
+    books: Books | None
+    lease_ms: int
+    heartbeat_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """An agent's stream with its Hello; `host` is the name in its certificate. `token` is a fresh random
+    session token for it."""
+
+    link: int
+    host: str
+    hello: Hello
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    link: int
+    frame: ConnectRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The stream has ended, whatever the cause. Without a Goodbye before it, the agent is lost."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An operator's request: PlanRequest, RunRequest, WatchRunRequest, AbortRunRequest, HaltRequest,
+    RearmRequest, ListHostsRequest, AcceptHostRequest, ListCandidatesRequest, ListLimitsRequest,
+    SetLimitRequest, ListPermitsRequest, ClearPermitRequest, GetStatusRequest. (ListRuns, GetRun, ListAudit and
+    WatchEvents are answered by the edge from the store.) `fresh` is a source of ids: a random hex string of
+    64 digits made by the shell."""
+
+    ask: int
+    who: Operator
+    request: Message
+    fresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The operator's call was cancelled or its connection ended."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Answers Transact. `failure` empty: it is committed, `answer` is the function's, `position` the new head."""
+
+    token: int
+    answer: object
+    position: StorePosition
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Answers Keep: durable, or why not."""
+
+    token: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRead:
+    """A store read that began at `begun_ns` (mono) has succeeded: what renewals rest on (rule R9)."""
+
+    begun_ns: int
+    books: Books
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; ten times a second. `fresh` as in Asked."""
+
+    fresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Drain: tell the agents and end the operators' streams."""
+
+
+Input = Started | Joined | Heard | Left | Asked | Gone | Decided | Kept | StoreRead | Tick | Stop
+
+
+# --- effects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A frame for one agent. The link's outbox puts Halt and Rearm before Revert before the rest."""
+
+    link: int
+    frame: ConnectResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One frame, serialised once, for many agents in this order."""
+
+    links: tuple[int, ...]
+    frame: ConnectResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Send a Dismissal and end the stream."""
+
+    link: int
+    reason: Reason
+    detail: str
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to an ask; `last` ends a stream (unary calls have one reply, which is last)."""
+
+    ask: int
+    message: Message
+    last: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """The ask ends with an error. `code` is a gRPC status name: INVALID_ARGUMENT, FAILED_PRECONDITION,
+    NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE, …; `field` is the request field at fault, `remedy` what to do."""
+
+    ask: int
+    code: str
+    message: str
+    field: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """Run the pure function in one locked transaction: Decided(token)."""
+
+    token: int
+    decide: Decide
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Make the halts (and the highest store position) durable outside the store: Kept(token)."""
+
+    token: int
+    halts: Halts
+    position: StorePosition
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStore:
+    """Read the books; StoreRead on success, nothing on failure (the core sees that its reads grow old)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepEvents:
+    """Append kernel events to the store and to those who watch; no answer."""
+
+    host: str
+    events: tuple[KernelEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log."""
+
+    event: str
+    fields: dict[str, object]
+
+
+Effect = Tell | Broadcast | Dismiss | Reply | Refuse | Transact | Keep | ReadStore | KeepEvents | Note

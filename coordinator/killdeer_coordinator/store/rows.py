@@ -1,0 +1,134 @@
+"""Rows of the tables and the nouns they are: both ways, in one place."""
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, AuditEntry, RunView, StrikeView, WatchEventsResponse
+from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
+from killdeer_coordinator.core.books import HostRow, Permit, RunLimits, RunRow, StrikeRow
+from killdeer_coordinator.store.chain import canonical
+
+Values = dict[str, Any]
+AnyRow = Row[*tuple[Any, ...]]
+
+_RUN_FIELDS = tuple(f.name for f in fields(RunRow))
+_PERMIT_FIELDS = tuple(f.name for f in fields(Permit))
+_HOST_FIELDS = tuple(f.name for f in fields(HostRow))
+
+
+def host_values(row: HostRow) -> Values:
+    return {**{name: getattr(row, name) for name in _HOST_FIELDS}, "labels": canonical(row.labels)}
+
+
+def host_of(row: AnyRow) -> HostRow:
+    values = dict(row._mapping)
+    return HostRow(**{**values, "labels": json.loads(values["labels"])})
+
+
+def run_values(row: RunRow) -> Values:
+    return {
+        **{name: getattr(row, name) for name in _RUN_FIELDS},
+        "key": row.key or None,
+        "seed": str(row.seed),
+        "limits": canonical(asdict(row.limits)),
+    }
+
+
+def run_of(row: AnyRow) -> RunRow:
+    values: Values = {name: row._mapping[name] for name in _RUN_FIELDS}
+    values["key"] = values["key"] or ""
+    values["seed"] = int(values["seed"])
+    values["limits"] = RunLimits(**json.loads(values["limits"]))
+    return RunRow(**values)
+
+
+def permit_values(row: Permit) -> Values:
+    values = {name: getattr(row, name) for name in _PERMIT_FIELDS}
+    if row.released_ms:
+        # Where the clock ran back, a release would lie before its grant. It is still a release.
+        values["released_ms"] = max(row.released_ms, row.granted_ms)
+    return values
+
+
+def permit_of(row: AnyRow) -> Permit:
+    return Permit(**row._mapping)
+
+
+def strike_values(row: StrikeRow) -> Values:
+    return {
+        "command_id": row.view.command_id,
+        "run_id": row.run_id,
+        "permit_id": row.permit_id or None,
+        "host": row.view.victim.host,
+        "state": row.view.state,
+        "view": row.view.SerializeToString(deterministic=True),
+    }
+
+
+def strike_of(row: AnyRow) -> StrikeRow:
+    return StrikeRow(run_id=row.run_id, view=StrikeView.FromString(row.view), permit_id=row.permit_id or "")
+
+
+def halt_of(record: bytes) -> HaltRecord:
+    return HaltRecord.FromString(record)
+
+
+def audit_values(entry: AuditEntry) -> Values:
+    return {
+        "number": entry.number,
+        "at_ms": entry.at_unix_ms,
+        "who": entry.who,
+        "what": entry.what,
+        "subject": entry.subject,
+        "why": entry.why,
+        "details": entry.details,
+        "hash": entry.hash,
+    }
+
+
+def audit_of(row: AnyRow) -> AuditEntry:
+    return AuditEntry(
+        number=row.number,
+        at_unix_ms=row.at_ms,
+        who=row.who,
+        what=row.what,
+        subject=row.subject,
+        why=row.why,
+        details=row.details,
+        hash=row.hash,
+    )
+
+
+def event_of(row: AnyRow) -> WatchEventsResponse:
+    return WatchEventsResponse(
+        number=row.number,
+        event=KernelEvent.FromString(row.event),
+        run_id=row.run_id or "",
+        received_unix_ms=row.received_ms,
+    )
+
+
+def run_view(run: RunRow, strikes: list[StrikeView]) -> RunView:
+    """The run as people see it. The wave under way is named by the strike drawn last."""
+    return RunView(
+        run_id=run.run_id,
+        experiment=run.experiment,
+        environment=run.environment,
+        owner=run.owner,
+        started_by=run.started_by,
+        seed=run.seed,
+        state=run.state,  # type: ignore[arg-type]
+        verdict=run.verdict,  # type: ignore[arg-type]
+        why=run.why,
+        started_unix_ms=run.started_ms,
+        ended_unix_ms=run.ended_ms,
+        wave=strikes[-1].wave if strikes and run.state != RUN_STATE_ENDED else "",
+        strikes=strikes,
+        hypothesis=run.hypothesis,
+        plan_hash=run.plan_hash,
+        waves_done=run.wave,
+        waves_total=run.waves_total,
+    )

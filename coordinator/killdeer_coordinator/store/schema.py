@@ -1,0 +1,186 @@
+"""The tables. Columns ending in `_ms` are Unix milliseconds of the store's clock.
+
+What decisions or queries look for is a column; the rest of a message stays whole, as protobuf bytes. Booleans
+and enum values are the wire's. The CHECK and UNIQUE constraints are the second belt of rule R17: decisions are
+expected to hold by themselves what these would refuse. Foreign keys are checked at the commit, so that the
+changes of one decision may come in any order.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column that says INTEGER.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _of(column: str) -> ForeignKey:
+    return ForeignKey(column, deferrable=True, initially="DEFERRED")
+
+
+# One row, for ever. Every decision begins by counting itself in it, which is the lock.
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("decisions", BigInteger, nullable=False),
+    Column("last_decision_ms", BigInteger, nullable=False),  # the latest time seen; it never runs back
+    Column("audit_length", BigInteger, nullable=False),
+    Column("audit_head", String(64), nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+    CheckConstraint("audit_length >= 0", name="length"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("labels", Text, nullable=False),  # JSON object
+    Column("session", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("heard", Boolean, nullable=False),
+    Column("quarantined", Text, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("longest_lease_ms", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("kernel", Text, nullable=False),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    CheckConstraint("longest_lease_ms >= 0", name="lease"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),  # in the order they were started
+    Column("run_id", String(64), nullable=False, unique=True),
+    Column("key", Text, unique=True),  # NULL: the client gave none
+    Column("source", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("experiment", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("hypothesis", Text, nullable=False),
+    Column("started_by", Text, nullable=False),
+    Column("seed", Text, nullable=False),  # decimal: 64 bits without a sign fit no SQL integer
+    Column("plan_hash", Text, nullable=False),
+    Column("limits", Text, nullable=False),  # JSON object
+    Column("fence", BigInteger, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("verdict", Integer, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("waves_total", Integer, nullable=False),
+    CheckConstraint("run_id <> ''", name="named"),
+    CheckConstraint("fence >= 1", name="fence"),
+    Index(None, "state"),
+    sqlite_autoincrement=True,
+)
+
+permits = Table(
+    "permits",
+    metadata,
+    Column("permit_id", String(64), primary_key=True),
+    Column("command_id", String(64), nullable=False, unique=True),
+    Column("run_id", String(64), _of("runs.run_id"), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("service", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("granted_ms", BigInteger, nullable=False),
+    Column("not_after_ms", BigInteger, nullable=False),
+    Column("struck_ms", BigInteger, nullable=False),
+    Column("never_sent", Boolean, nullable=False),
+    Column("released_ms", BigInteger, nullable=False),
+    Column("released_why", Text, nullable=False),
+    CheckConstraint("permit_id <> '' AND command_id <> ''", name="named"),
+    CheckConstraint("granted_ms >= 0", name="granted"),
+    CheckConstraint("released_ms = 0 OR released_ms >= granted_ms", name="released"),
+    CheckConstraint("(released_ms = 0) = (released_why = '')", name="released_why"),
+    Index(None, "released_ms"),
+)
+
+strikes = Table(
+    "strikes",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),  # in the order they were drawn
+    Column("command_id", String(64), nullable=False, unique=True),
+    Column("run_id", String(64), _of("runs.run_id"), nullable=False),
+    Column("permit_id", String(64), _of("permits.permit_id")),  # NULL: rehearsed
+    Column("host", String(255), nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("view", LargeBinary, nullable=False),  # operator_pb2.StrikeView
+    CheckConstraint("command_id <> ''", name="named"),
+    Index(None, "run_id"),
+    Index(None, "permit_id"),
+    sqlite_autoincrement=True,
+)
+
+halts = Table(
+    "halts",
+    metadata,
+    Column("halt_id", Text, primary_key=True),
+    Column("record", LargeBinary),  # process_pb2.HaltRecord; NULL: only its release is known
+    Column("released", Boolean, nullable=False),
+    CheckConstraint("halt_id <> ''", name="named"),
+)
+
+# What operators have set; it goes before coordinator.toml.
+limits = Table(
+    "limits",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("most", BigInteger, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_ms", BigInteger, nullable=False),
+    CheckConstraint("most >= 0", name="most"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("details", Text, nullable=False),  # JSON object
+    Column("hash", String(64), nullable=False, unique=True),
+    CheckConstraint("number >= 1", name="number"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("run_id", String(64)),  # NULL: no strike of ours
+    Column("event", LargeBinary, nullable=False),  # process_pb2.KernelEvent
+    Index(None, "received_ms"),
+    Index("ix_evidence_host", "host", "number"),
+    Index("ix_evidence_run_id", "run_id", "number"),
+    sqlite_autoincrement=True,
+)

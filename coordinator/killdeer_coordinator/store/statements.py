@@ -1,0 +1,145 @@
+"""Every statement that the store runs, named. What is in SQL is here; what is decided is not."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import Insert, insert
+
+from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
+from killdeer_coordinator.store.schema import (
+    audit,
+    evidence,
+    fleet,
+    halts,
+    hosts,
+    limits,
+    permits,
+    runs,
+    strikes,
+)
+
+
+def _put(table: Table, key: str, columns: Iterable[str], unless: ColumnElement[bool] | None = None) -> Insert:
+    """Insert, or set `columns` of the row with that key; no row is touched where `unless` holds."""
+    row = insert(table)
+    return row.on_conflict_do_update(
+        index_elements=[key],
+        set_={column: row.excluded[column] for column in columns},
+        where=None if unless is None else ~unless,
+    )
+
+
+def _but(table: Table, *fixed: str) -> list[str]:
+    return [column.name for column in table.columns if column.name not in fixed]
+
+
+# --- the fleet row ----------------------------------------------------------------------------------------
+
+# The lock: whoever comes second waits here. On SQLite, BEGIN IMMEDIATE has already made it wait.
+LOCK_FLEET = (
+    update(fleet)
+    .where(fleet.c.id == 1)
+    .values(decisions=fleet.c.decisions + 1)
+    .returning(fleet.c.last_decision_ms, fleet.c.audit_length, fleet.c.audit_head)
+)
+READ_FLEET = select(fleet.c.last_decision_ms, fleet.c.audit_length, fleet.c.audit_head).where(fleet.c.id == 1)
+# A clock that ran back does not pull the row with it, or the second decision would not notice (rule R20).
+END_DECISION = (
+    update(fleet)
+    .where(fleet.c.id == 1)
+    .values(
+        last_decision_ms=case(
+            (fleet.c.last_decision_ms > bindparam("now_ms"), fleet.c.last_decision_ms),
+            else_=bindparam("now_ms"),
+        ),
+        audit_length=bindparam("length"),
+        audit_head=bindparam("head"),
+    )
+)
+
+# --- the books --------------------------------------------------------------------------------------------
+
+READ_HOSTS = select(hosts)
+READ_ACTIVE_RUNS = select(runs).where(runs.c.state != RUN_STATE_ENDED).order_by(runs.c.number)
+# `since_ms`: released permits count for rate and cooldown for a while.
+READ_PERMITS = select(permits).where(
+    or_(permits.c.released_ms == 0, permits.c.released_ms >= bindparam("since_ms"))
+)
+READ_OPEN_STRIKES = (
+    select(strikes.c.run_id, strikes.c.permit_id, strikes.c.command_id, strikes.c.view)
+    .where(
+        or_(
+            strikes.c.run_id.in_(select(runs.c.run_id).where(runs.c.state != RUN_STATE_ENDED)),
+            strikes.c.permit_id.in_(select(permits.c.permit_id).where(permits.c.released_ms == 0)),
+        )
+    )
+    .order_by(strikes.c.number)
+)
+READ_HALTS = select(halts)
+READ_LIMITS = select(limits.c.scope, limits.c.most)
+HASH_AT = select(audit.c.hash).where(audit.c.number == bindparam("number"))
+RUN_OF_KEY = select(runs.c.run_id).where(runs.c.key == bindparam("key"))
+
+# --- changes ----------------------------------------------------------------------------------------------
+
+PUT_HOST = _put(hosts, "host", _but(hosts, "host"))
+# An older driver of the run changes nothing (rule R24).
+PUT_RUN = _put(
+    runs, "run_id", _but(runs, "number", "run_id", "key"), unless=insert(runs).excluded.fence < runs.c.fence
+)
+# What was released is not held again, and whom it was granted for stays (rule R16).
+PUT_PERMIT = _put(
+    permits,
+    "permit_id",
+    ("not_after_ms", "struck_ms", "never_sent", "released_ms", "released_why"),
+    unless=(permits.c.released_ms > 0) & (insert(permits).excluded.released_ms == 0),
+)
+PUT_STRIKE = _put(strikes, "command_id", ("permit_id", "state", "view"))
+# The first record of a halt stays; a release that came before it stays too (rule R10).
+PUT_HALT = _put(halts, "halt_id", ("record",), unless=halts.c.record.is_not(None))
+RELEASE_HALT = _put(halts, "halt_id", ("released",))
+SET_LIMIT = _put(limits, "scope", _but(limits, "scope"))
+APPEND_AUDIT = insert(audit)
+
+# --- evidence ---------------------------------------------------------------------------------------------
+
+RUNS_OF_COMMANDS = select(strikes.c.command_id, strikes.c.run_id).where(
+    strikes.c.command_id.in_(bindparam("command_ids", expanding=True))
+)
+APPEND_EVIDENCE = insert(evidence).returning(evidence.c.number, sort_by_parameter_order=True)
+# In batches: a long delete would keep decisions waiting.
+DELETE_OLD_EVIDENCE = delete(evidence).where(
+    evidence.c.number.in_(
+        select(evidence.c.number)
+        .where(evidence.c.received_ms < bindparam("before_ms"))
+        .order_by(evidence.c.received_ms)
+        .limit(bindparam("batch"))
+    )
+)
+READ_EVIDENCE = select(evidence)
+SPAN_OF_EVIDENCE = select(func.min(evidence.c.number), func.max(evidence.c.number))
+
+# --- for people -------------------------------------------------------------------------------------------
+
+NEWEST_RUNS = select(runs).order_by(runs.c.number.desc()).limit(bindparam("limit"))
+RUN_OF_ID = select(runs).where(runs.c.run_id == bindparam("run_id"))
+# A range, not LIKE: it uses the index and knows no wildcards.
+RUNS_OF_PREFIX = (
+    select(runs.c.run_id)
+    .where(runs.c.run_id >= bindparam("prefix"), runs.c.run_id < bindparam("end"))
+    .order_by(runs.c.number.desc())
+    .limit(4)
+)
+STRIKES_OF_RUN = select(strikes.c.view).where(strikes.c.run_id == bindparam("run_id")).order_by(strikes.c.number)
+READ_AUDIT = select(audit).order_by(audit.c.number)
+NEWEST_AUDIT = select(audit).order_by(audit.c.number.desc()).limit(bindparam("limit"))

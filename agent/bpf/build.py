@@ -79,8 +79,8 @@ def render_layout(elf: bytes, sources: str) -> str:
         blocks.append(_record(btf, event.capitalize(), f"kd_{event}", _fields(btf, "kd_head")))
         blocks += _decoder(btf, event)
     blocks.append(_record(btf, "Config", "kd_config", []))
-    blocks.append(f'_CONFIG = Struct("{_format(btf, "kd_config")}")\n')
-    blocks.append("def encode_config(config: Config) -> bytes:\n    return _CONFIG.pack(*config)\n")
+    blocks.append(f'CONFIG_RECORD = Struct("{_format(btf, "kd_config")}")\n')
+    blocks.append("def encode_config(config: Config) -> bytes:\n    return CONFIG_RECORD.pack(*config)\n")
     return "\n\n".join(blocks)
 
 
@@ -128,12 +128,12 @@ def _decoder(btf: Btf, event: str) -> list[str]:
             arguments.append(f"Party(*v[{at}:{begun}])")
         at += 0 if member.name == "pad" else widths.get(member.struct, 1)
     arguments += [f"*v[{begun}:]"] if at > begun else []
-    title, constant = event.capitalize(), f"_{event.upper()}"
+    title, constant = event.capitalize(), f"{event.upper()}_RECORD"
     return [
         f'{constant} = Struct("{_format(btf, f"kd_{event}")}")\n',
         f"def decode_{event}(data: bytes) -> {title}:\n"
         f"    v = {constant}.unpack(data)\n"
-        f"    return {title}({', '.join(arguments)})\n",
+        f"    return {title}._make(({', '.join(arguments)}))\n",
     ]
 
 

@@ -18,7 +18,7 @@
 #include "events.h"
 #include "party.h"
 
-#define BULK_WAKE_NS 1000000 /* waking on each event costs a busy host 50%; once per ms nothing to speak of */
+#define BULK_WAKE_NS 4000000 /* waking for each event costs a busy host 50%; the reader lingers for longer */
 #define MEMORY_LEVELS 32     /* cgroups looked at on the way up to the one at its limit */
 #define CHARGE_BATCH 64	     /* pages; a limit counts as reached when a batch of them doesn't fit */
 #define NO_LIMIT (0x7fffffffffffffffUL >> 16) /* pages; what a cgroup without a limit has, or more */
@@ -191,7 +191,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	if (!event)
 		return 0;
 	describe_current(&event->sender, cfg->pid_ns);
-	describe(&event->target, task, leader, pid, cfg->pid_ns);
+	describe(&event->target, task, leader, pid, cfg->pid_ns, false);
 	event->signal = signal;
 	event->code = code;
 	event->group = ctx->args[3] != 0;
@@ -243,7 +243,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched);
 	if (!event)
 		return 0;
-	describe(&event->process, task, leader, pid, cfg->pid_ns);
+	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
 	event->status = status;
 	event->pad = 0;
 	end(event, watched);
@@ -273,7 +273,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched);
 	if (!event)
 		return 0;
-	describe(&event->process, task, leader, pid, cfg->pid_ns);
+	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
 	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), BPF_CORE_READ(program, filename)) < 0)
 		event->file[0] = 0;
 	end(event, watched);
@@ -373,7 +373,7 @@ int on_oom(struct bpf_raw_tracepoint_args *ctx)
 	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader) ? KD_WATCHED : 0, true);
 	if (!event)
 		return 0;
-	describe(&event->victim, victim, leader, pid, cfg->pid_ns);
+	describe(&event->victim, victim, leader, pid, cfg->pid_ns, false);
 	describe_current(&event->trigger, cfg->pid_ns);
 	measure(event, victim);
 	find_limit(event, (struct task_struct *)bpf_get_current_task(), victim);

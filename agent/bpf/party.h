@@ -2,8 +2,9 @@
 /* Who a task is, as the agent names it: pids of the agent's pid namespace, start, cgroup, name. */
 #pragma once
 
-#define DEEPEST_PID_NAMESPACE 32 /* MAX_PID_NS_LEVEL */
-#define UNIFIED_ROOT 0
+#define INITIAL_PID_NAMESPACE 0xEFFFFFFC /* PROC_PID_INIT_INO: every task has its own number there */
+#define DEEPEST_PID_NAMESPACE 32	 /* MAX_PID_NS_LEVEL */
+#define UNIFIED_ROOT 1			 /* id of the root of the unified hierarchy */
 
 /*
  * The number that a `struct pid` has in the namespace with this inode; 0: none. Begins with the namespace
@@ -29,6 +30,8 @@ __attribute__((noinline)) __u32 number_in(__u64 pid_address, __u32 pid_ns)
 
 static __always_inline __u32 number_of(struct task_struct *task, __u32 pid_ns)
 {
+	if (pid_ns == INITIAL_PID_NAMESPACE)
+		return BPF_CORE_READ(task, pid);
 	return number_in((__u64)BPF_CORE_READ(task, thread_pid), pid_ns);
 }
 
@@ -62,30 +65,30 @@ static __always_inline struct cgroup_subsys_state *memory_of(struct task_struct 
 	return state;
 }
 
-static __always_inline __u64 cgroup_of(struct task_struct *task)
+/* Reads are what an event costs; of `current` much can be had without. */
+static __always_inline __u64 cgroup_of(struct task_struct *task, bool is_current)
 {
-	struct cgroup *unified = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	__u64 unified = is_current ? bpf_get_current_cgroup_id() :
+				     cgroup_id(BPF_CORE_READ(task, cgroups, dfl_cgrp));
+	struct cgroup_subsys_state *memory;
 
-	if (BPF_CORE_READ(unified, level) == UNIFIED_ROOT) {
-		struct cgroup_subsys_state *memory = memory_of(task);
-
-		if (memory)
-			return cgroup_id(BPF_CORE_READ(memory, cgroup));
-	}
-	return cgroup_id(unified);
+	if (unified != UNIFIED_ROOT)
+		return unified;
+	memory = memory_of(task);
+	return memory ? cgroup_id(BPF_CORE_READ(memory, cgroup)) : unified;
 }
 
 /* `leader` and `pid` are the task's: whoever calls has them already. */
 static __always_inline void describe(struct kd_party *party, struct task_struct *task,
-				     struct task_struct *leader, __u32 pid, __u32 pid_ns)
+				     struct task_struct *leader, __u32 pid, __u32 pid_ns, bool is_current)
 {
 	party->start_ns = started(leader);
-	party->cgroup_id = cgroup_of(task);
+	party->cgroup_id = cgroup_of(task, is_current);
 	party->pid = pid;
 	party->tid = task == leader ? pid : number_of(task, pid_ns);
 	party->parent_pid = number_of(BPF_CORE_READ(leader, real_parent, group_leader), pid_ns);
-	party->host_pid = BPF_CORE_READ(task, tgid);
-	party->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	party->host_pid = is_current ? bpf_get_current_pid_tgid() >> 32 : BPF_CORE_READ(task, tgid);
+	party->uid = is_current ? bpf_get_current_uid_gid() : BPF_CORE_READ(task, real_cred, uid.val);
 	bpf_probe_read_kernel(party->name, sizeof(party->name), leader->comm);
 	party->pad = 0;
 }
@@ -95,5 +98,5 @@ static __always_inline void describe_current(struct kd_party *party, __u32 pid_n
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
-	describe(party, task, leader, number_of(leader, pid_ns), pid_ns);
+	describe(party, task, leader, number_of(leader, pid_ns), pid_ns, true);
 }

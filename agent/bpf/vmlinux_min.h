@@ -47,7 +47,6 @@ struct kernfs_node___union { /* before 5.5 */
 };
 
 struct cgroup {
-	int level;
 	struct kernfs_node *kn;
 };
 

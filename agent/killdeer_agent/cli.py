@@ -41,14 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "rearm", _rearm, "lift a halt that was set on this host")
     _verb(verbs, "revert", _revert, "resume what a dead agent left paused (the unit's ExecStopPost=)")
     guard = verbs.add_parser("guard", help="the host's own rules")
-    test = _verb(guard.add_subparsers(required=True, metavar="VERB"), "test", _guard_test, "what would be open to a strike")
+    test = _verb(
+        guard.add_subparsers(required=True, metavar="VERB"), "test", _guard_test, "what would be open to a strike"
+    )
     test.add_argument("terms", nargs="+", metavar="KEY=VALUE")
     test.add_argument("--action", choices=ACTIONS, help="default: each of them")
     test.add_argument("--json", action="store_true")
     return parser
 
 
-def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: object, text: str) -> argparse.ArgumentParser:
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: object, text: str
+) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(verb=function)
     return verb
@@ -57,7 +61,8 @@ def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: st
 def _run(config: Config, arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from killdeer_agent.daemon import log_to_stdout, run
+    from killdeer.service import log_to_stdout
+    from killdeer_agent.daemon import run
     from killdeer_agent.journal import JournalError
 
     log_to_stdout(config.log_level)
@@ -93,7 +98,7 @@ def _told(line: str) -> int:
 
 
 def _revert(config: Config, arguments: argparse.Namespace) -> int:
-    from killdeer_agent.daemon import log_to_stdout
+    from killdeer.service import log_to_stdout
     from killdeer_agent.reverting import revert_open
 
     log_to_stdout(config.log_level)

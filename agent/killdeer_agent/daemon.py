@@ -6,13 +6,16 @@ the kernel's evidence, the link.
 
 import asyncio
 import contextlib
+import os
 import platform
 import random
 import signal
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 
+from killdeer.service import Notifier
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
 from killdeer.v1.process_pb2 import KernelEvent
@@ -20,15 +23,16 @@ from killdeer_agent.config import Config
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.words import Configured, Heard, Linked, LocalHalt, Started, Stop, Tick, Unlinked
-from killdeer_agent.guardfiles import UNIT_DIRS, load_guard
+from killdeer_agent.guardfiles import load_guard
 from killdeer_agent.journal import Journal
 from killdeer_agent.kernel import clock, proc
-from killdeer_agent.kernel.collector import open_collector
+from killdeer_agent.kernel.collector import PidfdCollector, open_collector
+from killdeer_agent.kernel.looks import Looks, cannot_evaluate
 from killdeer_agent.kernel.scan import Scanner
 from killdeer_agent.kernel.striker import Striker
+from killdeer_agent.kernel.units import UNIT_DIRS
 from killdeer_agent.link import Link
 from killdeer_agent.metrics import host_metrics
-from killdeer_agent.notify import Notifier
 from killdeer_agent.shell import Outside, Shell
 
 log = structlog.get_logger()
@@ -41,7 +45,7 @@ COMPACT_BYTES = 4 * 1024 * 1024
 
 
 def read_guard(config: Config) -> Guard:
-    return load_guard(config.guard, own=proc.own_pids(), unit_dirs=UNIT_DIRS)
+    return load_guard(config.guard, own=proc.ancestors(os.getpid()), unit_dirs=UNIT_DIRS)
 
 
 async def run(config: Config) -> int:
@@ -62,14 +66,14 @@ class Agent:
         if problem:
             log.error("journal_not_trusted", problem=problem, remedy="nothing is struck until it is mended")
         self._hello = _hello(config, boot_id)
-        self._striker = Striker(boot_id=boot_id, facts_of=proc.facts_of, halt_files=config.halt_files)
+        self._striker = Striker(boot_id=boot_id, facts_of=proc.facts_from(), halt_files=config.halt_files)
         self._link = self._make_link()
-        scanner = Scanner(host=config.host, boot_id=boot_id)
+        looks = Looks(Scanner(host=config.host, boot_id=boot_id, clock=clock.boot_ns))
         outside = Outside(
             journal=self._journal,
             striker=self._striker,
-            scan=scanner.scan,
-            members=scanner.members,
+            scan=looks.scan,
+            members=looks.members,
             clock=clock.now,
             send=lambda frame, urgent: self._link.send(frame, urgent=urgent),
             unlink=self._link.end,
@@ -80,8 +84,8 @@ class Agent:
         self._shell.post(started)
         if self._journal.size > COMPACT_BYTES and not problem:
             self._journal.compact(core.essential())
-        self._collector = open_collector(config.evidence)
-        self._hello.evidence = EvidenceLevel.Value(self._collector.level)
+        self._collector = open_collector() if config.evidence == "auto" else PidfdCollector("configured: pidfd")
+        self._hello.evidence = self._collector.level
         self._hello.evidence_detail = self._collector.detail
         self._shell.attach(self._collector)
         self._collector.start(self._seen)
@@ -95,12 +99,11 @@ class Agent:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         ticking = asyncio.ensure_future(self._tick())
         linking = asyncio.ensure_future(self._link.run())
-        log.info("started", host=self._config.host, evidence=self._collector.level, detail=self._collector.detail)
-        self._notifier.say(READY="1", STATUS=f"evidence: {self._collector.level}")
+        log.info("started", host=self._config.host, evidence=self._level, detail=self._collector.detail)
+        self._notifier.say(READY="1", STATUS=f"evidence: {self._level}")
         try:
-            done, _ = await asyncio.wait(
-                {self._shell.exited, ticking, linking}, return_when=asyncio.FIRST_COMPLETED
-            )
+            awaited: set[asyncio.Future[Any]] = {self._shell.exited, ticking, linking}
+            done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
             left = self._shell.exited.result()
@@ -121,6 +124,10 @@ class Agent:
         self._shell.close()
         self._journal.close()
 
+    @property
+    def _level(self) -> str:
+        return EvidenceLevel.Name(self._collector.level).removeprefix("EVIDENCE_LEVEL_").lower()
+
     def _make_link(self) -> Link:
         return Link(
             coordinators=self._config.coordinators,
@@ -131,7 +138,7 @@ class Agent:
             on_open=lambda: self._shell.post(Linked()),
             on_frame=self._heard,
             on_close=self._unlinked,
-            jitter=random.Random(),  # noqa: S311 - spreads reconnects, guards nothing
+            jitter=random.Random(),
         )
 
     def _heard(self, frame: ConnectResponse) -> None:
@@ -181,20 +188,6 @@ def _hello(config: Config, boot_id: str) -> agent_pb2.Hello:
         labels=config.labels,
         version=version("killdeer"),
         kernel=platform.release(),
-        cannot_evaluate=proc.cannot_evaluate(),
+        cannot_evaluate=cannot_evaluate(),
         has_rtc=clock.has_rtc(),
-    )
-
-
-def log_to_stdout(level: str) -> None:
-    """JSON lines; journald adds the rest."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
     )

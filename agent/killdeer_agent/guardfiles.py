@@ -1,4 +1,4 @@
-"""Reads the guard: guard.d/*.toml and the `[X-Killdeer]` sections of unit files. Whole, or not at all (I10, R29)."""
+"""Reads the guard: guard.d/*.toml and the `[X-Killdeer]` sections of units. Whole, or not at all (I10, R29)."""
 
 import os
 import re
@@ -13,7 +13,6 @@ from typing import Any
 
 from killdeer.terms import CHOOSING, TermError, parse_selector
 from killdeer.v1.process_pb2 import Field, Match, Selector, Term
-
 from killdeer_agent.core.guard import ACTIONS, Guard, Rule
 from killdeer_agent.core.selector import Matcher, SelectorError, compiled
 from killdeer_agent.kernel.units import Setting, Units
@@ -38,9 +37,7 @@ class _Read:
     seen: list[bytes] = field(default_factory=list)
 
 
-def load_guard(
-    directory: Path, own: frozenset[int], unit_dirs: tuple[Path, ...], trusted_uid: int = 0
-) -> Guard:
+def load_guard(directory: Path, own: frozenset[int], unit_dirs: tuple[Path, ...], trusted_uid: int = 0) -> Guard:
     """The guard of this host. Never raises: what is wrong is its `problem`, and then it allows nothing.
 
     A directory that is not there is an empty guard. Files must belong to root or `trusted_uid` (the agent's own
@@ -48,7 +45,7 @@ def load_guard(
     """
     trusted = frozenset({0, trusted_uid})
     read = _Read()
-    unit_directory = str(unit_dirs[0]) if unit_dirs else Guard.unit_directory
+    unit_directory = str(unit_dirs[0]) if unit_dirs else Guard().unit_directory
     problem = ""
     try:
         for file in _guard_files(directory, trusted):
@@ -195,13 +192,15 @@ def _read_consents(units: Units, trusted: frozenset[int], read: _Read) -> None:
             continue
         read.seen += [name.encode(), " ".join(sorted(actions)).encode()]
         template = name.removesuffix("@.service") if name.endswith("@.service") else None
-        instances = [one for one in names if template is not None and one.startswith(f"{template}@") and one != name]
+        instances = [
+            one for one in names if template is not None and one.startswith(f"{template}@") and one != name
+        ]
         source = str(settings[-1].file)
         read.allow.append(Rule(matcher=_consent(name, template, instances), source=source, actions=actions))
 
 
 def _allowed(settings: list[Setting]) -> frozenset[str]:
-    """`Allow=` adds up over lines and drop-ins; an empty one takes back what stood before, as in systemd's lists."""
+    """`Allow=` adds up over lines and drop-ins; an empty one takes back all before it, as in systemd's lists."""
     allowed: set[str] = set()
     for one in settings:
         place = f"{one.file}:{one.line}"

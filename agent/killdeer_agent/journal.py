@@ -88,8 +88,9 @@ class Journal:
             os.fdatasync(self._fd)
         except OSError as error:
             # The kernel reports a failed write-back once and forgets it: what is on disk is unknown from here on.
+            cause = self._refuse(f"cannot sync {self.path}: {error.strerror}")
             self._take_back()
-            raise JournalError(self._refuse(f"cannot sync {self.path}: {error.strerror}")) from error
+            raise JournalError(cause) from error
         self._size += len(line)
         self._next += 1
 

@@ -43,6 +43,7 @@ class Outbox:
         self._urgent: deque[ConnectRequest] = deque()
         self._others: deque[ConnectRequest] = deque()
         self._filled = asyncio.Event()
+        self.emptied = asyncio.Event()
         self.dropped_events = 0
 
     def put(self, frame: ConnectRequest, *, urgent: bool) -> bool:
@@ -53,18 +54,16 @@ class Outbox:
                 return True
             return False
         (self._urgent if urgent else self._others).append(frame)
+        self.emptied.clear()
         self._filled.set()
         return True
 
     async def next(self) -> ConnectRequest:
         while not self._urgent and not self._others:
+            self.emptied.set()
             self._filled.clear()
             await self._filled.wait()
         return self._urgent.popleft() if self._urgent else self._others.popleft()
-
-    @property
-    def empty(self) -> bool:
-        return not self._urgent and not self._others
 
 
 class Link:
@@ -105,8 +104,8 @@ class Link:
 
     async def drained(self) -> None:
         """Returns when everything put so far is with the transport."""
-        while self._outbox is not None and not self._outbox.empty:
-            await asyncio.sleep(0.005)
+        if self._outbox is not None:
+            await self._outbox.emptied.wait()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -182,9 +181,7 @@ class Link:
         return "ended by this agent"
 
 
-async def _settled(tasks: "list[asyncio.Future[str]]") -> None:
+async def _settled(tasks: "list[asyncio.Task[str]]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 def revert_open(config: Config) -> int:
     """0 when nothing is left, 1 when something could not be resumed, 2 when a live agent holds the journal."""
     boot_id = clock.boot_id()
-    striker = Striker(boot_id=boot_id, facts_of=proc.facts_of, halt_files=config.halt_files)
+    striker = Striker(boot_id=boot_id, facts_of=proc.facts_from(), halt_files=config.halt_files)
     try:
         journal, records, problem = Journal.open(config.state)
     except JournalError as error:

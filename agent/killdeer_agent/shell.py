@@ -96,7 +96,11 @@ class Shell:
             case Write():
                 self._beside(self._journaling, lambda: self._append(effect))
             case Open():
-                self._beside(self._looking, lambda: self._members(effect.service), lambda counted: self._open(effect, counted))
+                self._beside(
+                    self._looking,
+                    lambda: self._members(effect.service),
+                    lambda counted: self._open(effect, counted),
+                )
             case Strike():
                 # In this very call: no await lies between the last look and the signal (rule R1).
                 self._inputs.append(self._out.striker.strike(effect))

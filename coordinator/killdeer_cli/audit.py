@@ -29,7 +29,10 @@ def audit(
         print_json(response)
     else:
         for entry in response.entries:
-            parts = [f"{entry.number:>6}  {moment(entry.at_unix_ms)}  ", (entry.what, "bold")]
+            parts: list[str | tuple[str, str]] = [
+                f"{entry.number:>6}  {moment(entry.at_unix_ms)}  ",
+                (entry.what, "bold"),
+            ]
             parts += [f"  {entry.subject}" if entry.subject else "", f"  by {entry.who}"]
             parts.append(f": {entry.why}" if entry.why else "")
             say(Text.assemble(*parts))

@@ -39,6 +39,10 @@ class Refused(Exception):
         self.remedy = remedy
 
 
+class BadFile(Refused):
+    """A file is no experiment; the message is its faults, each beginning with its place."""
+
+
 def of_verdict(verdict: o.RunVerdict) -> int:
     """A verdict that this command line does not know is none to build on."""
     return _OF_VERDICT.get(verdict, INCONCLUSIVE)

@@ -129,35 +129,34 @@ class _Watch:
 
 def summary(progress: HaltProgress, stopped_ms: int) -> Text:
     """`1,204 of 1,210 stopped in 0.3 s; 6 unreachable, stopped by 14:02:11 at the latest`."""
-    total, unanswered = len(progress.hosts), progress.unanswered
-    text = Text(f"{progress.stopped:,} of {total:,} stopped", style="yellow" if unanswered else "green")
+    silent = [host for host in progress.unanswered if host.connected]
+    unreachable = [host for host in progress.unanswered if not host.connected]
+    style = "yellow" if progress.unanswered else "green"
+    text = Text(f"{progress.stopped:,} of {len(progress.hosts):,} stopped", style=style)
     if progress.stopped:
         text.append(f" in {stopped_ms / 1_000:.1f} s")
-    if unanswered:
-        bound = max(host.stops_by_unix_ms for host in unanswered)
-        passed = all(host.bound_passed for host in unanswered)
-        text.append(f"; {len(unanswered):,} unreachable, ")
-        if passed:
-            text.append("stopped by now: their leases have run out")
-        elif bound:
-            text.append(f"stopped by {clock(bound)} at the latest")
-        else:
-            text.append("waiting")
+    if silent:
+        text.append(f"; {len(silent):,} not answered yet{_bound(silent)}")
+    if unreachable:
+        text.append(f"; {len(unreachable):,} unreachable{_bound(unreachable)}")
     if progress.reverted:
         text.append(f"; {counted(progress.reverted, 'effect')} reverted")
     return text
 
 
+def _bound(hosts: list[o.HaltHost]) -> str:
+    """When the last of them will have stopped."""
+    if all(host.bound_passed for host in hosts):
+        return ", stopped by now: the lease has run out"
+    if not all(host.stops_by_unix_ms for host in hosts):
+        return ""
+    return f", stopped by {clock(max(host.stops_by_unix_ms for host in hosts))} at the latest"
+
+
 def _unanswered(host: o.HaltHost) -> Text:
-    if host.bound_passed:
-        line = f"  {host.host}: unreachable; stopped by now: its lease has run out"
-    elif host.stops_by_unix_ms:
-        line = f"  {host.host}: no answer yet; stopped by {clock(host.stops_by_unix_ms)} at the latest"
-    else:
-        line = f"  {host.host}: no answer yet"
-    if host.no_rtc:
-        line += " in its own running time: frozen, it stops when it thaws"
-    return Text(line)
+    state = "not answered yet" if host.connected else "unreachable"
+    frozen = "; it counts in its own running time: if it is frozen, it stops when it thaws" if host.no_rtc else ""
+    return Text(f"  {host.host}: {state}{_bound([host])}{frozen}")
 
 
 def _as_message(progress: HaltProgress) -> o.HaltResponse:

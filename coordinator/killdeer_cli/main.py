@@ -12,6 +12,7 @@ from killdeer_cli import exits
 from killdeer_cli.verbs import Verbs
 
 Verbs.verbs = (
+    "sandbox",
     "context",
     "hosts",
     "candidates",
@@ -37,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=exits.LEGEND,
 )
 

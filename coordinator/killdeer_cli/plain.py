@@ -5,11 +5,9 @@ text, or nothing, is taken as it is; the rest, and every error, is left to Typer
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperOption
-
-P = TypeVar("P")
 
 
 class PlainOption(TyperOption):
@@ -31,15 +29,15 @@ class Verb(TyperCommand):
         return made_plain(super().get_params(ctx))
 
 
-def made_plain(parameters: Iterable[P]) -> list[P]:
-    parameters = list(parameters)
-    for parameter in parameters:
+def made_plain(parameters: Iterable[Any]) -> list[Any]:
+    made = list(parameters)
+    for parameter in made:
         # In place: Typer keeps these very objects, and has no setting for their class.
         if type(parameter) is TyperOption:
             parameter.__class__ = PlainOption
         elif type(parameter) is TyperArgument:
             parameter.__class__ = PlainArgument
-    return parameters
+    return made
 
 
 def _plain(parameter: TyperOption | TyperArgument, ctx: Any, value: Any) -> tuple[bool, Any]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli.text import action_text, counted, reason_text
+from killdeer_cli.text import action_text, counted, process_text, reason_text
 
 SHOWN_HASH = 12
 """Digits of a plan's hash that people copy; `run --plan` takes them."""
@@ -22,8 +22,7 @@ Victims = dict[tuple[str, str, int], list[str]]
 
 def plan_lines(plan: o.PlanView) -> list[Text]:
     lines = [*heading(plan), Text()]
-    lines += [_wave(wave) for wave in plan.waves]
-    lines.append(Text())
+    lines += [*wave_lines(plan), Text()]
     lines += host_lines(plan.hosts, _victims(plan))
     return [*lines, *verdict_lines(plan)]
 
@@ -35,6 +34,10 @@ def heading(plan: o.PlanView) -> list[Text]:
         Text.assemble((plan.experiment, "bold"), " · ", environment, f" · seed {plan.seed}"),
         Text(f"{counted(len(plan.waves), 'wave')}, {counted(strikes, 'strike')} · plan {plan.hash[:SHOWN_HASH]}"),
     ]
+
+
+def wave_lines(plan: o.PlanView) -> list[Text]:
+    return [_wave(wave) for wave in plan.waves]
 
 
 def verdict_lines(plan: o.PlanView) -> list[Text]:
@@ -113,12 +116,12 @@ def _host(names: list[str], host: o.PlannedHost, victims: Victims) -> list[Text]
         lines.append(
             Text.assemble(
                 ("  would be hit  ", "yellow" if one.verdict.allowed else "red"),
-                f"{one.service} #{one.ordinal}  pid {one.identity.pid} {one.name}",
+                f"{one.service}[{one.ordinal}]  pid {one.identity.pid} {one.name}",
                 (f"  in {waves}", "dim"),
             )
         )
     for kind in _folded(one for one in host.candidates if (host.host, one.service, one.ordinal) not in victims):
-        times = f" ×{kind.count}" if kind.count > 1 else ""
+        times = f" x {kind.count}" if kind.count > 1 else ""
         if kind.allowed:
             unwatched = "" if kind.restarts else "  nothing is known to restart it"
             lines.append(
@@ -151,7 +154,7 @@ def _wave(wave: o.PlannedWave) -> Text:
     over = f" over {format_duration(wave.spread_ms)}" if wave.spread_ms else ""
     rehearsal = ", dry run" if wave.dry_run else ""
     line = Text.assemble((f"  {name:<12} ", "bold"), f"{counted(wave.strikes, 'strike')}{over}{rehearsal}: {what}")
-    named = [f"{one.host} {one.service} #{one.ordinal}" for one in wave.victims[:NAMED]]
+    named = [process_text(one.host, one.service, one.ordinal) for one in wave.victims[:NAMED]]
     if len(wave.victims) > NAMED:
         named.append(f"{len(wave.victims) - NAMED:,} more")
     if named:

@@ -1,13 +1,24 @@
 """A run as it goes: what is new since the last look, line by line, and how it stands. Pure."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli.text import action_text, counted, reason_text, signal_name, state_text, took, verdict_text
+from killdeer_cli.text import (
+    action_text,
+    counted,
+    process_text,
+    reason_text,
+    signal_name,
+    state_text,
+    took,
+    verdict_text,
+    words_of,
+)
 
 OPEN = frozenset(
     {
@@ -19,6 +30,12 @@ OPEN = frozenset(
         p.STRIKE_STATE_GONE,
     }
 )
+_IN_FLIGHT = OPEN - {p.STRIKE_STATE_PLANNED}
+_WAVE = re.compile(r"wave (.+): \d")
+_REPEATS = re.compile(
+    "wave .+: done$|would hit: |permit granted|ending: "
+    + "".join(f"|{word}: " for word in (*words_of(p.StrikeState), *words_of(o.RunVerdict)))
+)
 _CLOSING = {
     p.STRIKE_STATE_REFUSED: "yellow",
     p.STRIKE_STATE_SURVIVED: "yellow",
@@ -29,25 +46,49 @@ _CLOSING = {
 }
 
 
-def news(before: o.RunView | None, now: o.RunView) -> list[Text]:
-    """What `now` says that `before` did not."""
-    lines = []
-    known = {} if before is None else {strike.command_id: strike for strike in before.strikes}
-    wave = "" if before is None else before.wave
-    for strike in now.strikes:
-        told = known.get(strike.command_id)
-        if told is None and strike.wave != wave:
-            wave = strike.wave
-            lines.append(wave_line(now, wave, dry_run=strike.dry_run))
-        lines += _dry(told, strike) if strike.dry_run else _strike(told, strike)
-    if now.state == o.RUN_STATE_ABORTING and (before is None or before.state != o.RUN_STATE_ABORTING):
-        lines.append(Text("aborting: no more strikes; waiting for the reverts", style="yellow"))
-    return lines
+class Narrator:
+    """Tells what each update of a run says that those before did not."""
 
+    def __init__(self) -> None:
+        self.run: o.RunView | None = None
+        self._heard: set[str] = set()
+        self._announced: set[str] = set()
 
-def wave_line(run: o.RunView, wave: str, *, dry_run: bool) -> Text:
-    place = f" {min(run.waves_done + 1, run.waves_total)} of {run.waves_total}" if run.waves_total > 1 else ""
-    return Text(f"wave{place}: {wave}{' (dry run)' if dry_run else ''}", style="bold")
+    def tell(self, update: o.WatchRunResponse) -> list[Text]:
+        before, self.run = self.run, update.run
+        known = {} if before is None else {strike.command_id: strike for strike in before.strikes}
+        lines = self._log(update.log)
+        for strike in update.run.strikes:
+            # What waits for its permit is nothing yet.
+            if strike.state == p.STRIKE_STATE_PLANNED and not strike.dry_run:
+                continue
+            told = known.get(strike.command_id)
+            if told is not None and told.state == p.STRIKE_STATE_PLANNED and not strike.dry_run:
+                told = None
+            if told is None:
+                lines += self._wave(strike)
+            lines += _dry(told, strike) if strike.dry_run else _strike(told, strike)
+        if update.run.state == o.RUN_STATE_ABORTING and (before is None or before.state != o.RUN_STATE_ABORTING):
+            lines.append(Text("aborting: no more strikes; waiting for the reverts", style="yellow"))
+        return lines
+
+    def _log(self, log: Iterable[str]) -> list[Text]:
+        """Lines of the coordinator that the strikes and the verdict do not say themselves, each once."""
+        lines = []
+        for line in log:
+            if line in self._heard or _REPEATS.match(line):
+                continue
+            self._heard.add(line)
+            wave = _WAVE.match(line)
+            if wave is not None:
+                self._announced.add(wave[1])
+            lines.append(Text(line, style="bold" if wave else "dim"))
+        return lines
+
+    def _wave(self, strike: o.StrikeView) -> Iterator[Text]:
+        if strike.wave not in self._announced:
+            self._announced.add(strike.wave)
+            yield Text(f"wave {strike.wave}{': dry run' if strike.dry_run else ''}", style="bold")
 
 
 def _dry(told: o.StrikeView | None, strike: o.StrikeView) -> Iterator[Text]:
@@ -114,18 +155,27 @@ def _why(strike: o.StrikeView) -> str:
 
 
 def _line(strike: o.StrikeView, what: str, style: str = "") -> Text:
-    return Text.assemble((f"  {strike.victim.host} {strike.service} #{strike.ordinal}  ", "dim"), (what, style))
+    return Text.assemble((f"  {_place(strike)}  ", "dim"), (what, style))
+
+
+def _place(strike: o.StrikeView) -> str:
+    return process_text(strike.victim.host, strike.service, strike.ordinal)
 
 
 def standing(run: o.RunView) -> Text:
     """One line for the foot of a terminal: the wave, and what is in flight."""
-    in_flight = [s for s in run.strikes if s.state in OPEN and not s.dry_run]
+    in_flight = [s for s in run.strikes if s.state in _IN_FLIGHT and not s.dry_run]
+    waiting = sum(s.state == p.STRIKE_STATE_PLANNED and not s.dry_run for s in run.strikes)
     text = Text(f"wave {min(run.waves_done + 1, run.waves_total)} of {run.waves_total}")
     text.append(f" {run.wave}" if run.wave else "")
-    text.append(f" · {_outcomes(run) or 'no strike yet'}")
+    if done := _outcomes(s for s in run.strikes if s.state not in OPEN):
+        text.append(f" · {done}")
     if in_flight:
-        named = ", ".join(f"{s.victim.host} {s.service} #{s.ordinal} {state_text(s.state)}" for s in in_flight[:3])
-        text.append(f" · in flight: {named}{' …' if len(in_flight) > 3 else ''}")
+        named = ", ".join(f"{_place(s)} {state_text(s.state)}" for s in in_flight[:3])
+        more = f" and {len(in_flight) - 3} more" if len(in_flight) > 3 else ""
+        text.append(f" · in flight: {named}{more}")
+    if waiting:
+        text.append(f" · {waiting} waiting for a permit")
     return text
 
 
@@ -138,7 +188,7 @@ def closing(run: o.RunView) -> list[Text]:
     lasted = took(max(run.ended_unix_ms - run.started_unix_ms, 0) * 1_000_000)
     waves = f"{run.waves_done} of {counted(run.waves_total, 'wave')}"
     lines.append(Text(f"run         {run.run_id} · {waves} in {lasted} · seed {run.seed}"))
-    if outcomes := _outcomes(run):
+    if outcomes := _outcomes(run.strikes):
         lines.append(Text(f"strikes     {outcomes}"))
     struck = [strike for strike in run.strikes if not strike.dry_run]
     for what, times in (
@@ -152,9 +202,9 @@ def closing(run: o.RunView) -> list[Text]:
     return lines
 
 
-def _outcomes(run: o.RunView) -> str:
+def _outcomes(strikes: Iterable[o.StrikeView]) -> str:
     """`5 recovered, 1 refused`."""
-    states = Counter(state_text(strike.state) for strike in run.strikes if not strike.dry_run)
+    states = Counter(state_text(strike.state) for strike in strikes if not strike.dry_run)
     return ", ".join(f"{count:,} {state}" for state, count in states.most_common())
 
 

@@ -77,8 +77,9 @@ def say(line: RenderableType) -> None:
     screen().print(line, soft_wrap=True)
 
 
-def warn(line: str) -> None:
-    errors().print(Text(line, style="yellow"), soft_wrap=True)
+def warn(line: str | Text) -> None:
+    """A line on standard error."""
+    errors().print(Text(line, style="yellow") if isinstance(line, str) else line, soft_wrap=True)
 
 
 def print_json(message: Message, *, line: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import signal
+from typing import Any
 
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
@@ -31,29 +32,40 @@ def action_text(action: p.Action) -> str:
 
 
 def reason_text(reason: p.Reason) -> str:
-    return _word(p.Reason, reason, "REASON_")
+    return _word(p.Reason, reason)
 
 
 def state_text(state: p.StrikeState) -> str:
-    return _word(p.StrikeState, state, "STRIKE_STATE_")
+    return _word(p.StrikeState, state)
 
 
 def verdict_text(verdict: o.RunVerdict) -> str:
-    return _word(o.RunVerdict, verdict, "RUN_VERDICT_")
+    return _word(o.RunVerdict, verdict)
 
 
 def run_state_text(state: o.RunState) -> str:
-    return _word(o.RunState, state, "RUN_STATE_")
+    return _word(o.RunState, state)
 
 
 def evidence_text(level: EvidenceLevel) -> str:
     return {EVIDENCE_LEVEL_BPF: "bpf", EVIDENCE_LEVEL_PIDFD: "pidfd only"}.get(level, "none")
 
 
-def _word(enum: object, value: int, prefix: str) -> str:
-    names = {number: name for name, number in enum.items()}  # type: ignore[attr-defined]
-    name = names.get(value, f"unknown ({value})")
-    return str(name).removeprefix(prefix).replace("_", " ").lower()
+def words_of(enum: Any) -> list[str]:
+    """The names of a wire's enum as people read them: RUN_VERDICT_NOT_RECOVERED is `not recovered`."""
+    names: list[str] = enum.keys()
+    prefix = names[0].removesuffix("UNSPECIFIED")
+    return [name.removeprefix(prefix).replace("_", " ").lower() for name in names]
+
+
+def _word(enum: Any, value: int) -> str:
+    known: dict[int, str] = dict(zip(enum.values(), words_of(enum), strict=True))
+    return known.get(value, f"unknown ({value})")
+
+
+def process_text(host: str, service: str, ordinal: int) -> str:
+    """The same words as the coordinator's log has: `a-1 worker@[3]`."""
+    return f"{host} {service}[{ordinal}]"
 
 
 def took(nanoseconds: int) -> str:

@@ -63,6 +63,9 @@ class Verbs(Group):
         except ClientError as error:
             code = exits.of_error(error)
             complain(error.message, error.remedy, error.field if error.refused else "")
+        except exits.BadFile as faults:
+            code = exits.REFUSED
+            complain(faults.message, head="")
         except exits.Refused as refused:
             code = exits.REFUSED
             complain(refused.message, refused.remedy)
@@ -81,12 +84,12 @@ class Verbs(Group):
         raise typer.Exit(code)
 
 
-def complain(message: str, remedy: str = "", field: str = "") -> None:
+def complain(message: str, remedy: str = "", field: str = "", head: str = "Error: ") -> None:
     """One error for a person, on standard error."""
     from killdeer_cli.screen import errors
 
     console = errors()
-    console.print(f"Error: {field + ': ' if field else ''}{message}", style="red", soft_wrap=True)
+    console.print(f"{head}{field + ': ' if field else ''}{message}", style="red", soft_wrap=True)
     if remedy:
         console.print(remedy, soft_wrap=True)
 

@@ -4,7 +4,9 @@ Every method raises ClientError, and ContextError where the context's keys canno
 the first coordinator that can be reached; every one of them is equal. Messages are the wire's own.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,6 +26,8 @@ QUICK_S = 10.0
 """For what the coordinator knows by itself."""
 SCAN_S = 60.0
 """For what it must ask its hosts."""
+RUN_AGAIN_S = (0.3, 1.0)
+"""Pauses before a Run that was not answered is sent again, with the same key."""
 
 
 class Coordinator:
@@ -91,11 +95,15 @@ class Client:
     ) -> o.RunResponse:
         """`key` is the caller's own id of this wish: however often it is sent, one run starts."""
         request = o.RunRequest(source=source, file=file, seed=seed, plan_hash=plan_hash, key=key)
-        response: o.RunResponse = self._call("Run", request, SCAN_S)
-        return response
-
-    def runs(self, limit: int = 0) -> Sequence[o.RunView]:
-        return self.list_runs(limit).runs
+        for pause_s in (*RUN_AGAIN_S, None):
+            try:
+                response: o.RunResponse = self._call("Run", request, SCAN_S)
+                return response
+            except ClientError as error:
+                if pause_s is None or not error.passing:
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
 
     def list_runs(self, limit: int = 0) -> o.ListRunsResponse:
         response: o.ListRunsResponse = self._call("ListRuns", o.ListRunsRequest(limit=limit))
@@ -180,7 +188,7 @@ class Client:
     def _stream(self, verb: str, request: Any) -> Iterator[Any]:
         def begin(coordinator: Coordinator) -> tuple[list[Any], Iterator[Any]]:
             answers = coordinator.stream(verb, request)
-            return [first for first, _ in zip(answers, range(1), strict=False)], answers
+            return list(islice(answers, 1)), answers
 
         first, rest = self._first_that_answers(begin)
         yield from first

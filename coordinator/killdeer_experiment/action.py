@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from killdeer.durations import format_duration
 from killdeer.v1 import process_pb2 as wire
 from killdeer_experiment.faults import Problem, Unfit, nearest, read_at, short, unfit, unknown_key
+from killdeer_experiment.plain import found
 from killdeer_experiment.scalars import as_mapping, read_duration, read_length
 from killdeer_experiment.signals import read_signal, signal_name
-from killdeer_experiment.tree import found
 
 _WANTED = "wants kill, terminate or {pause: 30s}"
 

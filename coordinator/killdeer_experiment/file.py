@@ -29,8 +29,9 @@ from killdeer_experiment.parts import (
     Share,
 )
 from killdeer_experiment.placing import placed, problems_of
+from killdeer_experiment.plain import found
 from killdeer_experiment.scalars import ENVIRONMENTS
-from killdeer_experiment.tree import LARGEST, found, read
+from killdeer_experiment.tree import LARGEST, read
 from killdeer_experiment.waves import Wave, contradictions
 from killdeer_experiment.writing import to_yaml
 
@@ -130,9 +131,9 @@ class Experiment(Part):
     def canonical(self) -> str:
         """JSON that is the same for files that mean the same; without the seed, which a run may replace."""
         whole = self._written() | {"seed": None}
-        process = [(term.key, term.negated, *sorted(set(term.values))) for term in self.target.process]
+        process = {term.canonical() for term in self.target.process}
         hosts = {label.key: sorted(set(label.values)) for label in self.target.hosts}
-        whole["target"] = {"hosts": hosts, "process": sorted(set(process))}
+        whole["target"] = {"hosts": hosts, "process": sorted(process)}
         return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
     def to_source(self) -> str:

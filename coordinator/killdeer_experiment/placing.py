@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from killdeer_experiment.faults import Fault, Path, Problem, Source, Unfit, unknown_key
-from killdeer_experiment.tree import Tree, found
+from killdeer_experiment.plain import found
+from killdeer_experiment.tree import Tree
 
 # Of the mapping at a path: its known keys, each with what it is for.
 Known = Callable[[Path], Mapping[str, str]]
@@ -25,7 +26,7 @@ def problems_of(error: ValidationError, known: Known) -> list[Problem]:
             problems.append(unknown_key(str(path[-1]), [*known(path[:-1])], path))
         elif isinstance(raised, Unfit):
             problems += below(path, raised.problems)
-        else:
+        elif detail["type"] != "too_short" or not detail["input"]:  # pydantic counts only what was valid
             problems.append(Problem(message=_unfit(detail["type"], detail["input"], detail["msg"]), path=path))
     # A key that is missing because it was misspelt is one problem, not two.
     misspelt = {(*problem.path[:-1], problem.nearest) for problem in problems if problem.nearest}

@@ -5,7 +5,7 @@ from typing import cast
 
 from killdeer.durations import DurationError, parse_duration
 from killdeer_experiment.faults import Problem, Unfit, nearest, read_all, unfit
-from killdeer_experiment.tree import Odd, found
+from killdeer_experiment.plain import Odd, found
 
 ENVIRONMENTS = ("development", "staging", "production-lite", "production")
 

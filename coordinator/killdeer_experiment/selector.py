@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from killdeer.durations import format_duration, parse_duration
 from killdeer.terms import FIELDS, NAMES, TermError, checked_term
 from killdeer.v1 import process_pb2 as wire
 from killdeer_experiment.faults import Unfit, each, read_all, unfit, unknown_key
+from killdeer_experiment.plain import found
 from killdeer_experiment.scalars import as_mapping, read_term_value
-from killdeer_experiment.tree import found
 
 _CHOOSING = ("oldest", "newest")
 _WANTED = "wants a mapping such as {unit: payment-worker@*.service}"
@@ -33,6 +34,15 @@ class Term:
     def key(self) -> str:
         """As a file has it, without the `not`: `user`, `cmdline~`."""
         return f"{self.field}~" if self.pattern else self.field
+
+    def canonical(self) -> tuple[str, bool, tuple[str, ...]]:
+        """The same for terms that mean the same, however their values are ordered and written."""
+        values = self.values
+        if self.field == "min_age":
+            values = tuple(format_duration(parse_duration(value)) for value in values)
+        elif self.field in ("port", *_CHOOSING):
+            values = tuple(str(int(value)) for value in values)
+        return self.key, self.negated, tuple(sorted(set(values)))
 
     def to_wire(self) -> wire.Term:
         match = wire.MATCH_PATTERN if self.pattern else wire.MATCH_GLOB

@@ -11,7 +11,6 @@ and numbers that people and programs read differently (012, 1_000, 0x1F).
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -28,37 +27,14 @@ from ruamel.yaml.events import (
 )
 
 from killdeer_experiment.faults import START, Fault, FileFaults, Path, Place, Source, place_of, short
+from killdeer_experiment.plain import Odd, Value, resolve
 
 LARGEST = 256 * 1024  # bytes
 _DEEPEST = 12
 _MOST_VALUES = 5_000
 
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_NULL = ("", "~", "null", "Null", "NULL")
-_TRUE = ("true", "True", "TRUE")
-_FALSE = ("false", "False", "FALSE")
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,19})")
-_NUMBER = re.compile(
-    r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+"
-    r"|[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 _NO_TOKEN = re.compile(r"found character ('.+?'|\".+?\") that cannot start any token")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Odd:
-    """A plain scalar that is neither text nor a whole number, a yes or no: never a valid value."""
-
-    kind: str
-    written: str
-
-    def __str__(self) -> str:
-        return f"the {self.kind} {short(self.written)[1:-1]}"
-
-
-Value = dict[str, Any] | list[Any] | str | int | bool | Odd | None
 
 
 @dataclass(kw_only=True)
@@ -74,9 +50,9 @@ class Tree:
         """Where the value (or the key) at `path` is, or else the nearest thing above it."""
         if of_key and path in self.keys:
             return self.keys[path]
-        while path not in self.values and path:
+        while path and path not in self.values and path not in self.keys:
             path = path[:-1]
-        return self.values.get(path, START)
+        return self.values.get(path) or self.keys.get(path, START)
 
 
 def read(source: Source, text: str) -> Tree:
@@ -137,7 +113,8 @@ class _Reading:
         self.count += 1
         if self.count > _MOST_VALUES:
             self._stop(event, f"more than {_MOST_VALUES} values: an experiment is smaller")
-        if kept:
+        absent = isinstance(event, ScalarEvent) and not event.value and not event.style
+        if kept and not (absent and path in self.tree.keys):  # what is not there is shown by its key
             self.tree.values[path] = _start(event)
         strange = self._strange(event)
         value: Value = None
@@ -207,38 +184,6 @@ class _Reading:
 
     def _stop(self, event: Event, message: str) -> None:
         raise FileFaults([*self.tree.faults, self.source.fault(_start(event), message)])
-
-
-def resolve(plain: str) -> str | int | bool | Odd | None:
-    """A scalar without quotes, by YAML 1.2's core schema; dates and odd numbers are told from text."""
-    if plain in _NULL:
-        return None
-    if plain in _TRUE or plain in _FALSE:
-        return plain in _TRUE
-    if _WHOLE.fullmatch(plain):
-        return int(plain)
-    if _NUMBER.fullmatch(plain):
-        return Odd(kind="number", written=plain)
-    return Odd(kind="date", written=plain) if _DATE.fullmatch(plain) else plain
-
-
-def found(value: object) -> str:
-    """A value in a message: `the text 'x'`, `the number 3`, `a list`, `nothing`."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return f"the number {value}"
-        case str():
-            return f"the text {short(value)}"
-        case dict():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case Odd():
-            return str(value)
-        case _:
-            return "nothing"
 
 
 def _start(event: Event) -> Place:

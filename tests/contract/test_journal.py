@@ -4,14 +4,16 @@ import errno
 import os
 import resource
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from killdeer_agent.core.words import Record
 from killdeer_agent.journal import Journal, JournalError
 
@@ -47,6 +49,7 @@ def read(directory: Path) -> tuple[tuple[Record, ...], str]:
 # --- what was written comes back ----------------------------------------------------------------------------
 
 
+@settings(max_examples=30, deadline=None)
 @given(first=records, second=records)
 def test_r1_every_acknowledged_record_comes_back_in_order(first: list[Record], second: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -55,6 +58,7 @@ def test_r1_every_acknowledged_record_comes_back_in_order(first: list[Record], s
         assert read(Path(name)) == ((*first, *second), "")
 
 
+@settings(max_examples=30, deadline=None)
 @given(before=records, keep=records, after=records)
 def test_compacting_keeps_what_is_kept(before: list[Record], keep: list[Record], after: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -217,9 +221,7 @@ def test_i10_a_full_disk_refuses_the_record_and_leaves_no_part_of_it(tmp_path: P
     assert read(tmp_path) == ((INTENT, HALT), "")
 
 
-def test_i10_a_partial_line_that_stays_ends_all_writing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_i10_a_partial_line_that_stays_ends_all_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(fd: int, length: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -255,9 +257,7 @@ def test_i10_a_failed_sync_ends_all_writing(tmp_path: Path, monkeypatch: pytest.
     assert read(tmp_path) == ((INTENT,), "")
 
 
-def test_a_compaction_that_fails_leaves_the_journal_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compaction_that_fails_leaves_the_journal_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -271,6 +271,28 @@ def test_a_compaction_that_fails_leaves_the_journal_in_use(
     journal.close()
     assert read(tmp_path) == ((INTENT, HALT), "")
     assert os.listdir(tmp_path) == ["journal"]  # noqa: PTH208
+
+
+def test_i10_a_compaction_of_which_the_disk_may_know_nothing_ends_all_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash the old file could be back, without what was written into the new one."""
+    journal, _, _ = Journal.open(tmp_path)
+    sync = os.fsync
+
+    def fails_for_directories(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(fd)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails_for_directories)
+        with pytest.raises(JournalError, match="cannot compact"):
+            journal.compact([INTENT])
+    with pytest.raises(JournalError, match="cannot sync"):
+        journal.append(HALT)
+    journal.close()
+    assert read(tmp_path) == ((INTENT,), "")
 
 
 @pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {"x": b"bytes"}])

@@ -5,15 +5,17 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from tests.support import strikes as s
+
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts, Now
 from killdeer_agent.core.words import Revert
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts
-
-from tests.support import strikes as s
 
 # pytest-timeout's other method takes SIGALRM, which is the fuse's.
 pytestmark = pytest.mark.timeout(120, method="thread")
@@ -183,20 +185,24 @@ def test_i1_an_exec_between_open_and_strike_is_refused_as_changed() -> None:
         striker.close("c1")
 
 
-def test_i1_an_exit_after_the_facts_were_read_is_refused_by_the_pidfd(victim: int) -> None:
-    armed = False
+def test_i1_an_exit_after_the_last_fact_was_read_is_refused_by_the_pidfd(victim: int) -> None:
+    striking = False
 
-    def dies(facts: Facts) -> bool:
-        if armed:
-            os.kill(facts.pid, signal.SIGKILL)
-            exit_signal(facts.pid)
-        return True
+    class Dies(ProcFacts):
+        @property
+        def unit(self) -> str:
+            unit = super().unit
+            if striking:
+                os.kill(victim, signal.SIGKILL)
+                exit_signal(victim)
+            return unit
 
-    striker, right = s.striker(), s.warrant(s.identity(victim), rule=dies)
+    striker, right = s.striker(facts_of=Dies), s.warrant(s.identity(victim))
     assert striker.open(s.opening(right)) is None
-    armed = True
+    striking = True
     done = striker.strike(s.blow(right, signal.SIGTERM))
     assert done.refusal is not None and done.refusal.reason == Reason.REASON_GONE
+    assert done.sent_boot_ns == 0
     striker.close("c1")
 
 
@@ -223,6 +229,37 @@ def test_i1_an_exec_in_the_instant_of_the_signal_is_struck_changed() -> None:
         assert done.refusal is None
         assert done.changed
         striker.close("c1")
+
+
+@pytest.mark.parametrize("number, after, changed", [
+    (signal.SIGKILL, {"program": "other"}, True),
+    (signal.SIGSTOP, {"uid": 65534}, True),
+    (signal.SIGSTOP, {"unit": "other.service"}, True),
+    (signal.SIGKILL, {"unit": ""}, False),  # how cgroup v1 shows one that is exiting
+    (signal.SIGKILL, {"program": "other", "cmdline": ""}, False),  # its memory is gone
+    (signal.SIGKILL, {"program": "other", "state": "Z"}, False),
+    (signal.SIGKILL, {"program": "other", "start_ticks": 1}, False),  # somebody else has its pid
+    (signal.SIGSTOP, {}, False),
+])  # fmt: skip
+def test_i1_what_is_seen_right_after_the_signal_tells_whether_it_was_another(
+    victim: int, number: int, after: dict[str, object], changed: bool
+) -> None:
+    alive = ProcFacts(victim)
+    before: dict[str, object] = {
+        name: getattr(alive, name) for name in ("pid", "start_ticks", "threads", "program", "uid", "cmdline")
+    } | {"unit": "sleep.service", "state": "S"}
+    looks = 0
+
+    def facts_of(pid: int) -> Facts:
+        nonlocal looks
+        looks += 1
+        return cast(Facts, SimpleNamespace(**(before | after if looks > 2 else before)))
+
+    striker, right = s.striker(facts_of=facts_of), s.warrant(s.identity(victim))
+    assert striker.open(s.opening(right)) is None
+    done = striker.strike(s.blow(right, number))
+    assert (done.refusal, done.changed) == (None, changed)
+    striker.close("c1")
 
 
 def test_r1_a_selector_that_no_longer_matches_is_refused(victim: int) -> None:
@@ -420,7 +457,13 @@ def test_r13_one_that_has_exited_is_gone(reaped: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(5, "Input/output error"), FactMissing(Reason.REASON_UNREADABLE, "hidden"), ValueError()]
+    "error",
+    [
+        OSError(5, "Input/output error"),
+        FactMissing(Reason.REASON_UNREADABLE, "cannot be read"),
+        FactMissing(Reason.REASON_GONE, "hidden"),
+        ValueError(),
+    ],
 )
 def test_i6_a_failed_revert_is_a_problem_and_no_exception(victim: int, error: Exception) -> None:
     def unreadable(pid: int) -> Facts:
@@ -431,9 +474,7 @@ def test_i6_a_failed_revert_is_a_problem_and_no_exception(victim: int, error: Ex
     assert reverted.problem.startswith(f"cannot resume pid {victim}: ")
 
 
-def test_i6_a_resume_that_the_kernel_refuses_is_a_problem(
-    victim: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_i6_a_resume_that_the_kernel_refuses_is_a_problem(victim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(pidfd: int, number: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -56,9 +56,11 @@ class Named:
 
 @contextmanager
 def running(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that has executed its program already, ended and reaped on leaving."""
+    """A child that runs its program and waits there; ended and reaped on leaving."""
     with subprocess.Popen(argv or SLEEP, stdin=subprocess.PIPE) as child:
         try:
+            # Popen returns in the midst of the exec, when the stack of the program is not final yet.
+            until(lambda: ProcFacts(child.pid).state in "SZ")
             yield child
         finally:
             child.kill()

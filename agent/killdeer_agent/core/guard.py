@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from killdeer.v1.process_pb2 import Reason
-
 from killdeer_agent.core.facts import FactMissing, Facts, Now, Refusal
 from killdeer_agent.core.protected import login_session, protected
 from killdeer_agent.core.remedy import remedy

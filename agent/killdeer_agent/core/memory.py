@@ -92,7 +92,7 @@ class Memory:
         self.fences[run] = max(self.fences.get(run, 0), _int(body["fence"]))
 
     def _used(self, body: dict[str, object]) -> None:
-    X
+        refusal = Refusal(getattr(Reason, str(body["reason"])), str(body["detail"]))
         self.used[str(body["command"])] = Used(refusal=refusal, not_after_ns=_int(body["not_after"]))
 
     def _intent(self, body: dict[str, object]) -> None:

@@ -13,9 +13,7 @@ _INTERPRETER = re.compile(r"(python|pypy|ruby|perl|php|node|nodejs|java|bash|das
 _UNIT_LINES = "[X-Killdeer]\nAllow={action}"
 
 
-def remedy(
-    facts: Facts, action: str, directory: str, unit_directory: str, redact: Callable[[str], str]
-) -> str:
+def remedy(facts: Facts, action: str, directory: str, unit_directory: str, redact: Callable[[str], str]) -> str:
     """`in FILE:` and the lines, which the guard reads back; empty where the process cannot be named.
 
     A service consents in a drop-in of its own unit, a template for all of its instances; anything else in a guard

@@ -181,7 +181,8 @@ def _parent_test(term: Term) -> Test:
 def _text_test(term: Term, strict: bool) -> Test:
     texts = _TEXTS[term.field]
     searches = _searches(term, term.values)
-    undecided = strict or term.negated
+    negated = term.negated
+    undecided = strict or negated
 
     def holds(facts: Facts, now: Now) -> bool:
         cut = False
@@ -191,37 +192,24 @@ def _text_test(term: Term, strict: bool) -> Test:
                 seen, cut = seen[:SUBJECT_BYTES], True
             for search in searches:
                 if search(seen):
-                    return not term.negated
+                    return not negated
         if cut and undecided:
             detail = f"its {NAMES[term.field]} is longer than the {SUBJECT_BYTES} bytes that a pattern sees"
             raise FactMissing(Reason.REASON_UNREADABLE, detail)
-        return term.negated
+        return negated
 
     return holds
 
 
-def _texts_of(name: str) -> Callable[[Facts], tuple[str, ...]]:
-    return lambda facts: (getattr(facts, name),)
-
-
-def _texts_if_any(name: str) -> Callable[[Facts], tuple[str, ...]]:
-    """Being in no unit or container is matched by no value, not even `*`."""
-
-    def texts(facts: Facts) -> tuple[str, ...]:
-        text: str = getattr(facts, name)
-        return (text,) if text else ()
-
-    return texts
-
-
+# The texts of a process that a term is about. Being in no unit or container is matched by no value, not even `*`.
 _TEXTS: dict[int, Callable[[Facts], tuple[str, ...]]] = {
-    Field.FIELD_CMDLINE: _texts_of("cmdline"),
-    Field.FIELD_NAME: _texts_of("name"),
-    Field.FIELD_PARENT: _texts_of("parent_name"),
-    Field.FIELD_CGROUP: _texts_of("cgroup"),
-    Field.FIELD_EXE: _texts_of("exe"),
-    Field.FIELD_UNIT: _texts_if_any("unit"),
-    Field.FIELD_CONTAINER: _texts_if_any("container"),
+    Field.FIELD_CMDLINE: lambda facts: (facts.cmdline,),
+    Field.FIELD_NAME: lambda facts: (facts.name,),
+    Field.FIELD_PARENT: lambda facts: (facts.parent_name,),
+    Field.FIELD_CGROUP: lambda facts: (facts.cgroup,),
+    Field.FIELD_EXE: lambda facts: (facts.exe,),
+    Field.FIELD_UNIT: lambda facts: (facts.unit,) if facts.unit else (),
+    Field.FIELD_CONTAINER: lambda facts: (facts.container,) if facts.container else (),
     Field.FIELD_USER: lambda facts: (str(facts.uid), facts.user),
 }
 

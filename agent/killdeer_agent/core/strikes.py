@@ -316,6 +316,7 @@ class Strikes:
 
     def seen(self, event: KernelEvent, source: str) -> None:
         """Fits the event to the strikes; sets its `command_id` where it belongs to one."""
+        event.host = self._desk.hello.host
         kind = event.WhichOneof("kind")
         if kind == "signal":
             self._seen_signal(event)

@@ -17,6 +17,8 @@ from killdeer_agent.kernel import clock, evidence, layout, libbpf, obstacle
 from killdeer_agent.kernel.obstacle import CollectorUnavailable
 from killdeer_agent.kernel.ring import Ring, open_ring
 
+__all__ = ["Collector", "CollectorUnavailable", "CoreCollector", "PidfdCollector", "open_collector"]
+
 PROGRAMS = ("on_signal", "on_exit", "on_exec", "on_oom")
 
 # Told of whoever they are for: what ends, stops or continues a process. Others only for watched processes.
@@ -27,7 +29,8 @@ SIGNALS = (
 )
 
 BATCH = 512  # records a drain: a few milliseconds of Python at most
-LINGER_S = 0.003  # after a drain: the kernel side wakes us once a millisecond, and not for what comes within it
+EVERYTHING = 1 << 30  # that is in the ring when the drain begins
+LINGER_S = 0.005  # the kernel side wakes for the bulk once in 4 ms: what comes between is seen by looking again
 POLL_S = 0.25
 LOSSES_EVERY_NS = 1_000_000_000
 FLUSH_TRIES, FLUSH_PAUSE_S = 20, 0.0002  # for a record that another processor is just writing
@@ -61,12 +64,14 @@ class Collector(Protocol):
     def unwatch(self, pid: int) -> None: ...
 
     def flush(self) -> None:
-        """When it returns, `on_events` has had all that happened before the call, losses among it."""
+        """When it returns, `on_events` has had all that happened before the call, losses among it. Takes some
+        10 ms at most; only after `start`."""
 
     def lost(self) -> dict[str, int]:
         """Events the kernel could not hand over since the start, by kind (evidence.LOST); none: empty."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Detaches and frees all; the last call."""
 
 
 class PidfdCollector:
@@ -92,8 +97,6 @@ class CoreCollector:
 
     Raises CollectorUnavailable, with cause and remedy, where this host has no such evidence.
     """
-
-    detail = "raw tracepoints through libbpf"
 
     def __init__(self) -> None:
         unavailable = obstacle.look()
@@ -131,22 +134,30 @@ class CoreCollector:
         self._losses_read_ns = 0
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         opened.callback(os.close, self._closing)
-        self._ready = opened.enter_context(select.epoll())
-        self._ready.register(self._closing, select.EPOLLIN)
+        rare, bulk = loaded.map("rare"), loaded.map("bulk")
+        self._ready = _poll_for(opened, self._closing, rare.fd, bulk.fd)
+        self._urgent = _poll_for(opened, self._closing, rare.fd)
         self._rings: list[Ring] = []
-        for name in ("rare", "bulk"):
-            ring = open_ring(library, loaded.map(name))
+        for source in (rare, bulk):
+            ring = open_ring(library, source)
             opened.callback(ring.close)
             self._rings.append(ring)
-            self._ready.register(loaded.map(name).fd, select.EPOLLIN)
         self._configure()
         for program in PROGRAMS:
             loaded.attach(program)
 
     @property
     def level(self) -> EvidenceLevel:
-        ended = self._thread is not None and not self._thread.is_alive()
-        return EvidenceLevel.EVIDENCE_LEVEL_PIDFD if ended else EvidenceLevel.EVIDENCE_LEVEL_BPF
+        return EvidenceLevel.EVIDENCE_LEVEL_PIDFD if self._failed() else EvidenceLevel.EVIDENCE_LEVEL_BPF
+
+    @property
+    def detail(self) -> str:
+        if self._failed():
+            return "the thread that reads the kernel's record has failed (see the log); restart the agent"
+        return "raw tracepoints through libbpf"
+
+    def _failed(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
 
     def start(self, on_events: OnEvents) -> None:
         self._on_events = on_events
@@ -168,13 +179,12 @@ class CoreCollector:
     def flush(self) -> None:
         for _ in range(FLUSH_TRIES):
             with self._lock:
-                more = self._hand_over()
-                held_up = any(ring.held_up for ring in self._rings)
-                if not more and not held_up:
-                    self._tell_losses()
-                    return
-            if held_up:
-                time.sleep(FLUSH_PAUSE_S)
+                self._hand_over(EVERYTHING)
+                if not any(ring.held_up for ring in self._rings):
+                    break
+            time.sleep(FLUSH_PAUSE_S)
+        with self._lock:
+            self._tell_losses()
 
     def lost(self) -> dict[str, int]:
         with self._lock:
@@ -196,24 +206,22 @@ class CoreCollector:
         self._config.put(libbpf.ARRAY_KEY, layout.encode_config(config))
 
     def _run(self) -> None:
-        closing = False
+        """Only after a whole LINGER_S without anything is it sure that the next event wakes."""
+        closing = came = False
         while not closing:
-            closing = any(fd == self._closing for fd, _ in self._ready.poll(POLL_S))
+            ready = self._urgent.poll(LINGER_S) if came else self._ready.poll(POLL_S)
+            closing = any(fd == self._closing for fd, _ in ready)
             with self._lock:
                 came = self._hand_over()
                 if clock.boot_ns() - self._losses_read_ns >= LOSSES_EVERY_NS:
                     self._tell_losses()
-            if came and not closing:
-                time.sleep(LINGER_S)
-                with self._lock:
-                    self._hand_over()
 
-    def _hand_over(self) -> bool:
-        """Drains a batch of each ring and hands it over, in the order of time. True: there was something."""
+    def _hand_over(self, limit: int = BATCH) -> bool:
+        """Drains each ring and hands over, in the order of time. True: there was something."""
         events = [
             evidence.to_wire(record, self._units)
             for ring in self._rings
-            for record in ring.drain(BATCH)
+            for record in ring.drain(limit)
             if self._first_time(record)
         ]
         if events:
@@ -244,6 +252,13 @@ def open_collector() -> Collector:
         return CoreCollector()
     except CollectorUnavailable as unavailable:
         return PidfdCollector(str(unavailable))
+
+
+def _poll_for(opened: ExitStack, *fds: int) -> select.epoll:
+    poll = opened.enter_context(select.epoll())
+    for fd in fds:
+        poll.register(fd, select.EPOLLIN)
+    return poll
 
 
 def _nobody(_events: list[KernelEvent]) -> None:

@@ -6,8 +6,8 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "13c5892ba20e18eb446eb6a5c55bb5e41d1bb46c136b389e064f9f8016ed826e"
-OBJECT: Final = "80985be739195d79bd6ec7cadba1c53b44db8c5c65f2e604e753c731f4be0dff"
+SOURCES: Final = "7224a80e1ece4d97935fd4c87d9f1b9b397a4f3ee4109810d169ac38f4158abf"
+OBJECT: Final = "41afa0a61232b7c06a99d6371d023649bf9d8d22634148e1b7f106320691183b"
 
 SIGNAL: Final = 1
 EXIT: Final = 2
@@ -55,12 +55,12 @@ class Signal(NamedTuple):
     group: int
 
 
-_SIGNAL = Struct("<QIIQQIIIII16s4xQQIIIII16s4xiiiI")
+SIGNAL_RECORD = Struct("<QIIQQIIIII16s4xQQIIIII16s4xiiiI")
 
 
 def decode_signal(data: bytes) -> Signal:
-    v = _SIGNAL.unpack(data)
-    return Signal(*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:])
+    v = SIGNAL_RECORD.unpack(data)
+    return Signal._make((*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:]))
 
 
 class Exit(NamedTuple):
@@ -71,12 +71,12 @@ class Exit(NamedTuple):
     status: int
 
 
-_EXIT = Struct("<QIIQQIIIII16s4xI4x")
+EXIT_RECORD = Struct("<QIIQQIIIII16s4xI4x")
 
 
 def decode_exit(data: bytes) -> Exit:
-    v = _EXIT.unpack(data)
-    return Exit(*v[0:3], Party(*v[3:11]), *v[11:])
+    v = EXIT_RECORD.unpack(data)
+    return Exit._make((*v[0:3], Party(*v[3:11]), *v[11:]))
 
 
 class Exec(NamedTuple):
@@ -87,12 +87,12 @@ class Exec(NamedTuple):
     file: bytes
 
 
-_EXEC = Struct("<QIIQQIIIII16s4x128s")
+EXEC_RECORD = Struct("<QIIQQIIIII16s4x128s")
 
 
 def decode_exec(data: bytes) -> Exec:
-    v = _EXEC.unpack(data)
-    return Exec(*v[0:3], Party(*v[3:11]), *v[11:])
+    v = EXEC_RECORD.unpack(data)
+    return Exec._make((*v[0:3], Party(*v[3:11]), *v[11:]))
 
 
 class Oom(NamedTuple):
@@ -111,12 +111,12 @@ class Oom(NamedTuple):
     oom_score_adj: int
 
 
-_OOM = Struct("<QIIQQIIIII16s4xQQIIIII16s4xQqqqQQQq")
+OOM_RECORD = Struct("<QIIQQIIIII16s4xQQIIIII16s4xQqqqQQQq")
 
 
 def decode_oom(data: bytes) -> Oom:
-    v = _OOM.unpack(data)
-    return Oom(*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:])
+    v = OOM_RECORD.unpack(data)
+    return Oom._make((*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:]))
 
 
 class Config(NamedTuple):
@@ -126,8 +126,8 @@ class Config(NamedTuple):
     watching: int
 
 
-_CONFIG = Struct("<QQII")
+CONFIG_RECORD = Struct("<QQII")
 
 
 def encode_config(config: Config) -> bytes:
-    return _CONFIG.pack(*config)
+    return CONFIG_RECORD.pack(*config)

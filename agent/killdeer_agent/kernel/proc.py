@@ -3,22 +3,21 @@
 What a file's absence means depends on why: the process is gone, or this agent may not look.
 """
 
+# A scan reads thousands of files, and a Path costs as much as the read.
+# ruff: noqa: PTH115, PTH116
+
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
 
 from killdeer.v1.process_pb2 import Reason
-
 from killdeer_agent.core.facts import FactMissing
 from killdeer_agent.core.selector import SUBJECT_BYTES, service_of
 from killdeer_agent.kernel.cgroup import Place, place_of
-from killdeer_agent.kernel.sockets import listening
-
-# linux/sched.h; the same number since 2.6.
-_PF_KTHREAD = 0x0020_0000
+from killdeer_agent.kernel.sockets import ports_of
+from killdeer_agent.kernel.stat import PF_KTHREAD, Stat, parse_stat
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -32,19 +31,6 @@ _FILE_BYTES = 16 * 1024
 _DELETED = " (deleted)"
 
 _DEEP = "install the drop-in 10-deep.conf of killdeer-agent.service, or run the agent as the same user"
-
-
-class Stat(NamedTuple):
-    """/proc/PID/stat, the fields that are used; the numbers are those of proc_pid_stat(5)."""
-
-    comm: bytes        # 2
-    state: str         # 3
-    parent_pid: int    # 4
-    flags: int         # 9
-    threads: int       # 20; a leader that has exited counts itself
-    start_ticks: int   # 22
-    start_code: int    # 26; 1 to those who may not know, 0 without memory
-    start_stack: int   # 28; 0 to those who may not know, or without memory
 
 
 class Around:
@@ -62,18 +48,18 @@ class ProcFacts:
     REASON_UNREADABLE when the kernel's answer is none of these.
     """
 
-    __slots__ = ("_around", "_cgroup", "_cmdline", "_exe", "_ports", "_root", "_stat", "_status", "pid")
+    # Not read yet; in the class, as a scan makes thousands of these and reads little of each.
+    _stat: Stat | None = None
+    _status: tuple[int, str] | None = None
+    _cgroup: Place | None = None
+    _cmdline: bytes | None = None
+    _exe: str | None = None
+    _ports: frozenset[int] | None = None
 
     def __init__(self, pid: int, root: str = "/proc", around: Around | None = None) -> None:
         self.pid = pid
         self._root = root
         self._around = around
-        self._stat: Stat | None = None
-        self._status: tuple[int, str] | None = None
-        self._cgroup: Place | None = None
-        self._cmdline: bytes | None = None
-        self._exe: str | None = None
-        self._ports: frozenset[int] | None = None
 
     @property
     def start_ticks(self) -> int:
@@ -89,7 +75,7 @@ class ProcFacts:
 
     @property
     def kernel_thread(self) -> bool:
-        return bool(self.stat.flags & _PF_KTHREAD)
+        return bool(self.stat.flags & PF_KTHREAD)
 
     @property
     def parent_pid(self) -> int:
@@ -152,17 +138,31 @@ class ProcFacts:
         """Empty for a thread of the kernel. A file deleted since is named as when it was there."""
         if self._exe is None:
             try:
-                self._exe = os.fsdecode(os.readlink(f"{self._root}/{self.pid}/exe")).removesuffix(_DELETED)
+                self._exe = _exe_path(os.readlink(f"{self._root}/{self.pid}/exe"))
             except OSError as error:
                 if not self.kernel_thread:
                     raise self._missing(error, "exe", _DEEP) from error
                 self._exe = ""
         return self._exe
 
+    def runs_any(self, exes: Container[str]) -> bool:
+        """Whether its executable is one of these; False where this agent may not read it, or it has none. Costs one
+        system call, and no exception for each thread of the kernel."""
+        try:
+            return _exe_path(os.readlink(f"{self._root}/{self.pid}/exe")) in exes
+        except OSError:
+            return False
+
     @property
     def ports(self) -> frozenset[int]:
         if self._ports is None:
-            self._ports = self._read_ports()
+            tables = self._around.listening if self._around is not None else {}
+            try:
+                self._ports = ports_of(f"{self._root}/{self.pid}", tables)
+            except OSError as error:
+                if not self.kernel_thread:
+                    raise self._missing(error, "fd", _DEEP) from error
+                self._ports = frozenset()
         return self._ports
 
     @property
@@ -231,30 +231,6 @@ class ProcFacts:
             self._cgroup = place_of(self._read("cgroup", _FILE_BYTES))
         return self._cgroup
 
-    def _read_ports(self) -> frozenset[int]:
-        folder = f"{self._root}/{self.pid}"
-        try:
-            sockets = set()
-            for fd in os.listdir(f"{folder}/fd"):
-                try:
-                    target = os.readlink(f"{folder}/fd/{fd}")
-                except FileNotFoundError:
-                    continue  # closed since
-                if target.startswith("socket:["):
-                    sockets.add(target[8:-1])
-            if not sockets:
-                return frozenset()
-            namespace = os.readlink(f"{folder}/ns/net")
-            tables = self._around.listening if self._around is not None else {}
-            if namespace not in tables:
-                tables[namespace] = listening(f"{folder}/net")
-        except OSError as error:
-            if self.kernel_thread:
-                return frozenset()
-            raise self._missing(error, "fd", _DEEP) from error
-        ports = tables[namespace]
-        return frozenset(ports[inode] for inode in sockets & ports.keys())
-
     def _read(self, name: str, size: int) -> bytes:
         """One read: these files come whole up to the size asked for."""
         try:
@@ -297,20 +273,9 @@ def ancestors(pid: int, root: str = "/proc") -> frozenset[int]:
     return frozenset(found)
 
 
-def parse_stat(raw: bytes) -> Stat:
-    """/proc/PID/stat; the name may hold spaces, parentheses and newlines. ValueError, IndexError: it is torn."""
-    opens, closes = raw.index(b"("), raw.rindex(b")")
-    fields = raw[closes + 1 :].split()
-    return Stat(
-        raw[opens + 1 : closes],
-        fields[0].decode(),
-        int(fields[1]),
-        int(fields[6]),
-        int(fields[17]),
-        int(fields[19]),
-        int(fields[23]),
-        int(fields[25]),
-    )
+def _exe_path(link: str) -> str:
+    path = link if link.isascii() else _text(os.fsencode(link))
+    return path.removesuffix(_DELETED)
 
 
 def _text(raw: bytes) -> str:

@@ -28,6 +28,7 @@ from killdeer_coordinator.core.books import (
     ReleaseHalts,
     StrikeRow,
 )
+from killdeer_coordinator.core.refusal import Refused
 
 WHO = "coordinator"
 UNFINISHED = (
@@ -91,14 +92,14 @@ def heard(host: str, token: str) -> Decide:
 
 
 def accept(host: str, who: str, reason: str) -> Decide:
-    """End the quarantine; the next Hello counts as the first. Answers the HostRow, or why not (str)."""
+    """End the quarantine; the next Hello counts as the first. Answers the HostRow, or Refused."""
 
     def decide(books: Books) -> Decision:
         row = books.hosts.get(host)
         if row is None:
-            return Decision(answer=f"cannot accept {host}: no such host has ever joined")
+            return Decision(answer=_no(host, "NOT_FOUND", "no such host has ever joined"))
         if not row.quarantined:
-            return Decision(answer=f"cannot accept {host}: it is not quarantined")
+            return Decision(answer=_no(host, "FAILED_PRECONDITION", "it is not quarantined"))
         accepted = replace(row, quarantined="", session="", previous="", heard=False)
         entry = Audited(who, "host.accepted", host, reason, {"quarantined": row.quarantined})
         return Decision(changes=(PutHost(accepted),), audit=(entry,), answer=accepted)
@@ -221,6 +222,12 @@ def _open_strikes(books: Books, host: str) -> list[StrikeRow]:
         key=lambda permit: (permit.granted_ms, permit.permit_id),
     )
     return [books.strikes[permit.command_id] for permit in held if permit.command_id in books.strikes]
+
+
+def _no(host: str, code: str, cause: str) -> Refused:
+    return Refused(
+        code=code, message=f"cannot accept {host}: {cause}", field="host", remedy="killdeer hosts lists them"
+    )
 
 
 def _engaged(record: HaltRecord) -> Audited:

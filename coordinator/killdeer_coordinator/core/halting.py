@@ -157,6 +157,14 @@ class Halting:
         for watch in self._watches.values():
             watch.asks.pop(ask, None)
 
+    def stop(self) -> None:
+        """This coordinator stops: the halt stands, its streams end."""
+        for watch in self._watches.values():
+            for ask in watch.asks:
+                message = f"this coordinator stops; halt {watch.record.id} stands"
+                self._errands.ask(Refuse(ask=ask, code="UNAVAILABLE", message=message))
+            watch.asks.clear()
+
     def tick(self) -> None:
         for halt_id, watch in list(self._watches.items()):
             if watch.asks:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from killdeer.v1.operator_pb2 import StrikeView
 from killdeer_coordinator.core.books import Books, Permit, RunLimits
 from killdeer_coordinator.core.percentage import comes_to_nothing, share, share_kept
-from killdeer_coordinator.core.standing import Standing
+from killdeer_coordinator.core.standing import Service, Standing
 
 MINUTE_MS = 60_000
 SCAN_GOOD_FOR_MS = 5_000
@@ -58,30 +58,6 @@ class Withheld:
     again_ms: int = 0  # store's clock: asking before is pointless; 0: ask when something has changed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """The asked service, as its standing and its victims in flight have it."""
-
-    flying: list[Permit]
-    ready: int
-    lacking: int  # victims that are gone and not replaced, by what the scans could see
-    going: int  # victims that the scans may have counted as ready
-
-    @property
-    def whole(self) -> int:
-        """Processes there would be without us: never more than there are (a limit of harm is a share of it)."""
-        return self.ready + self.lacking
-
-    @property
-    def most(self) -> int:
-        """The same, never fewer than there are (what must be left is a share of it)."""
-        return self.ready + len(self.flying)
-
-    def binds(self, owner: str, asker: str) -> bool:
-        """Do this run's limits on the service bind: does it ask, or hold a victim of it?"""
-        return owner == asker or any(permit.run_id == owner for permit in self.flying)
-
-
 def held(books: Books) -> list[Permit]:
     """Permits whose victims count as in flight."""
     return [permit for permit in books.permits.values() if not permit.released_ms]
@@ -99,7 +75,9 @@ def first_broken(books: Books, request: GrantRequest) -> Withheld | None:
     binding = _binding(books, request, flying)
     if isinstance(binding, Withheld):
         return binding
-    service = _service(books, request, flying)
+    here = [permit for permit in flying if permit.service == request.service]
+    views = [row.view for permit in here if (row := books.strikes.get(permit.command_id))]
+    service = Service.of(request.standing, here, views)
     checks = (
         _fleets(books, request, flying),
         _askers(books, request, flying),
@@ -132,19 +110,6 @@ def _binding(books: Books, request: GrantRequest, flying: list[Permit]) -> dict[
             )
         binding[permit.run_id] = row.limits
     return binding
-
-
-def _service(books: Books, request: GrantRequest, flying: list[Permit]) -> Service:
-    here = [permit for permit in flying if permit.service == request.service]
-    views = [row.view for permit in here if (row := books.strikes.get(permit.command_id))]
-    standing = request.standing
-    return Service(
-        flying=here,
-        ready=standing.ready,
-        lacking=sum(standing.lacks(view) for view in views),
-        # A victim of which nothing is known may be anywhere among them.
-        going=sum(standing.dooms(view) for view in views) + len(here) - len(views),
-    )
 
 
 def _full(

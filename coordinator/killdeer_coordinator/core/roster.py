@@ -54,6 +54,7 @@ class Roster:
     position: StorePosition = field(default_factory=StorePosition)
     books: Books | None = None  # as of the latest read
     read_begun_ns: int | None = None
+    taken_over: bool = False  # the runs of the coordinator before this one are ended in the books
     links: dict[int, Link] = field(default_factory=dict)
     rights: dict[str, int] = field(default_factory=dict)  # host -> mono ns: hosts that were connected
 
@@ -72,7 +73,7 @@ class Roster:
         if self.read_begun_ns is None:
             return "the store has not been read since this coordinator started: no lease, no permit"
         if self.store_fresh(now_ns):
-            return ""
+            return "" if self.taken_over else "the books have not been taken over yet: nothing is run"
         age = (now_ns - self.read_begun_ns) / 1e9
         return f"the store was read last {age:.0f} s ago: no lease is renewed, no permit granted"
 

@@ -7,6 +7,9 @@ from killdeer_coordinator.core.draw import lot
 from killdeer_coordinator.core.percentage import comes_to_nothing, share
 from killdeer_coordinator.core.refusal import Refused
 
+# A wave is laid out at once, in memory; more strikes than this are several experiments.
+MOST_STRIKES = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveSpec:
@@ -61,6 +64,8 @@ def expand(spec: WaveSpec, *, wave_index: int, seed: int, candidates: int) -> tu
     strikes = strikes_of(spec, candidates)
     if isinstance(strikes, Refused):
         return strikes
+    if strikes * spec.repeat > MOST_STRIKES:
+        return _refused(spec, f"it comes to {strikes * spec.repeat} strikes, and a wave ends at {MOST_STRIKES}")
     steps = strikes if spec.over_ms else 1
     offsets = [
         (repetition, place, repetition * spec.every_ms + place * spec.over_ms // steps)

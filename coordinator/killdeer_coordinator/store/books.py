@@ -57,6 +57,7 @@ def load(
         strikes={strike.view.command_id: strike for strike in strikes},
         position_known=position_known,
         run_of_key=run_of_key,
+        ended={row.run_id: rows.run_of(row) for row in connection.execute(statements.READ_HOLDING_RUNS)},
     )
 
 

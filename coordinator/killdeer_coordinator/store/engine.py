@@ -67,6 +67,7 @@ def open_engine(url: URL) -> Engine:
 
 def lock_directory(directory: Path) -> int:
     """Takes the directory for this process until the descriptor it returns is closed. Raises StoreInUse."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / LOCK_NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

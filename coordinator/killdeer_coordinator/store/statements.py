@@ -71,6 +71,11 @@ END_DECISION = (
 
 READ_HOSTS = select(hosts)
 READ_ACTIVE_RUNS = select(runs).where(runs.c.state != RUN_STATE_ENDED).order_by(runs.c.number)
+# The limits of a run bind as long as it holds a permit, also when it has ended (rule R19).
+READ_HOLDING_RUNS = select(runs).where(
+    runs.c.state == RUN_STATE_ENDED,
+    runs.c.run_id.in_(select(permits.c.run_id).where(permits.c.released_ms == 0)),
+)
 # `since_ms`: released permits count for rate and cooldown for a while.
 READ_PERMITS = select(permits).where(
     or_(permits.c.released_ms == 0, permits.c.released_ms >= bindparam("since_ms"))

@@ -187,7 +187,7 @@ class Store:
             return queries.verify_audit(connection, witnessed or {})
 
     def events(
-        self, *, after: int | None = None, limit: int = 1_000, host: str = "", run: str = ""
+        self, after: int | None = None, limit: int = 1_000, host: str = "", run: str = ""
     ) -> list[WatchEventsResponse]:
         """Raises NoSuchRun, AmbiguousRun."""
         with self._transaction("read", reading) as connection:

@@ -1,11 +1,18 @@
-"""Word to systemd: READY, WATCHDOG, STATUS, STOPPING (sd_notify(3), a datagram of KEY=VALUE lines)."""
+"""What both daemons say to the machine they run on: words to systemd, and log lines.
+
+It stands beside the wire because the daemons share nothing else.
+"""
 
 import os
 import socket
 
+import structlog
+
 
 class Notifier:
-    """Does nothing where the service manager did not ask for it. Never raises: a lost word is no reason to die."""
+    """sd_notify(3): a datagram of KEY=VALUE lines; READY, WATCHDOG, STATUS, STOPPING.
+
+    Does nothing where the service manager did not ask for it. Never raises: a lost word is no reason to die."""
 
     def __init__(self, address: str | None = None, watchdog_usec: str | None = None) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
@@ -25,3 +32,17 @@ class Notifier:
                 notify.send(message)
         except OSError:
             return
+
+
+def log_to_stdout(level: str) -> None:
+    """JSON lines, which journald takes as they are. `level`: debug, info, warning or error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )

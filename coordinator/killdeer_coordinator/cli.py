@@ -1,0 +1,170 @@
+"""killdeer-coordinator: `init` makes keys and configuration, `run` runs the daemon."""
+
+import argparse
+import asyncio
+import getpass
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from killdeer_coordinator import config as configuration
+from killdeer_coordinator import pki
+from killdeer_coordinator.config import Config, ConfigError
+from killdeer_coordinator.example import example_toml
+from killdeer_coordinator.keyring import PUBLIC, Keyring, KeyringError
+
+DONE, REFUSED = 0, 2
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 refused or invalid."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.verb == "init":
+            return _init(options)
+        return _run(options)
+    except (ConfigError, KeyringError, pki.PkiError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="killdeer-coordinator", description="The fleet's coordinator.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    init = verbs.add_parser(
+        "init",
+        help="make keys, certificates and coordinator.toml; what is there already is left as it is",
+        description="Make what is missing: a CA, the coordinator's certificate, an operator's, a halt token and "
+        "coordinator.toml. Nothing is ever written over, so run it again to add operators and agents.",
+    )
+    init.add_argument("--dir", type=Path, default=configuration.DEFAULT_FILE.parent, help="default: %(default)s")
+    init.add_argument(
+        "--state",
+        type=Path,
+        help=f"where the store will be; default: {Config().state}, or DIR/state for another DIR",
+    )
+    init.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a DNS name or IP address of the coordinator, besides this machine's; may be given again",
+    )
+    init.add_argument(
+        "--operator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="issue an operator's certificate; default: one in your name, the first time",
+    )
+    init.add_argument(
+        "--role",
+        action="append",
+        choices=pki.ROLES,
+        help="a role of the operators named; default: all of them",
+    )
+    init.add_argument(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="issue an agent's certificate into DIR/agents/HOST",
+    )
+    run = verbs.add_parser("run", help="run the coordinator", description="Run the coordinator in the foreground.")
+    run.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="default: %(default)s")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    # Only the daemon needs gRPC and the store; init starts without them.
+    from killdeer_coordinator import daemon
+    from killdeer_coordinator.outside import OutsideError
+    from killdeer_coordinator.store.errors import StoreError
+
+    try:
+        return asyncio.run(daemon.run(config))
+    except (OutsideError, StoreError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return REFUSED
+
+
+def _init(options: argparse.Namespace) -> int:
+    folder = options.dir.expanduser().absolute()
+    ring = Keyring(folder)
+    default_state = Config().state if folder == configuration.DEFAULT_FILE.parent else folder / "state"
+    state = (options.state or default_state).expanduser().absolute()
+    names = [*_LOOPBACK, socket.gethostname(), *options.name]
+    operators = options.operator or ([] if ring.operators() else [_who_asks()])
+
+    _say(ring.make_ca(), folder / "ca.pem", "the fleet's CA; keep ca.key to yourself, off this machine if you can")
+    made = ring.issue_coordinator(names)
+    _say(made, folder / "coordinator.pem", f"for {', '.join([pki.COORDINATOR_NAME, *names])}" if made else "")
+    if options.name and not made:
+        _print("    its names stay; for others, move coordinator.pem and coordinator.key away and run init again")
+    for operator in operators:
+        roles = options.role or pki.ROLES
+        made = ring.issue_operator(operator, roles)
+        _say(made, folder / "operators" / f"{operator}.pem", f"roles {', '.join(roles)}" if made else "")
+    for host in options.agent:
+        _say(
+            ring.issue_agent(host),
+            folder / "agents" / host,
+            f"move what is in it to /etc/killdeer on {host}; only there its key is its own",
+        )
+    _say(ring.make_halt_token(), folder / "halt-token", "for POST /halt; it can do nothing else")
+    _say(
+        ring.write("coordinator.toml", example_toml(state), PUBLIC),
+        folder / "coordinator.toml",
+        "every default, explained",
+    )
+    if options.agent or options.operator:
+        return DONE
+    _next_steps(folder, (ring.operators() or operators)[0])
+    return DONE
+
+
+def _next_steps(folder: Path, operator: str) -> None:
+    config = configuration.load(folder / "coordinator.toml")
+    ends = pki.ends_on((folder / "coordinator.pem").read_bytes())
+    context = "\n".join(
+        (
+            'current = "fleet"',
+            "",
+            "[context.fleet]",
+            f"coordinators = [{json.dumps(str(config.listen_operators))}]",
+            f"ca = {json.dumps(str(folder / 'ca.pem'))}",
+            f"cert = {json.dumps(str(folder / 'operators' / f'{operator}.pem'))}",
+            f"key = {json.dumps(str(folder / 'operators' / f'{operator}.key'))}",
+        )
+    )
+    _print(
+        f"""
+Next:
+  1. Let the user that runs the coordinator read coordinator.key and halt-token, then start it:
+         killdeer-coordinator run --config {folder / "coordinator.toml"}
+  2. For each host:  killdeer-coordinator init --dir {folder} --agent HOST
+  3. Put this into ~/.config/killdeer/config.toml:
+
+{context}
+
+The coordinator's certificate is good until {ends}."""
+    )
+
+
+def _who_asks() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return "operator"
+
+
+def _say(made: bool, path: Path, note: str) -> None:
+    _print(f"{'made   ' if made else 'kept   '} {path}{f'  ({note})' if note and made else ''}")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,167 @@
+"""All runs of this coordinator: their drivers, the agents' words on their strikes, and who watches them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from killdeer.v1.agent_pb2 import Ack, ConnectResponse, Revert, StrikeUpdate
+from killdeer.v1.operator_pb2 import RunVerdict, RunView, WatchRunResponse
+from killdeer.v1.process_pb2 import HaltRecord
+from killdeer_coordinator.core import strikes
+from killdeer_coordinator.core.books import RunRow, StrikeRow
+from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.flight import REVERTIBLE
+from killdeer_coordinator.core.intake import Intake
+from killdeer_coordinator.core.limits import held
+from killdeer_coordinator.core.roster import Link, Roster
+from killdeer_coordinator.core.run import Ground, Run
+from killdeer_coordinator.core.scans import Scans
+from killdeer_coordinator.core.targets import Same, same
+from killdeer_coordinator.core.views import run_view
+from killdeer_coordinator.core.words import Decided, Refuse, Reply, Tell
+
+# Ended runs that can still be watched here; older ones are read from the store.
+REMEMBERED = 20
+
+
+@dataclass(slots=True)
+class _Watcher:
+    run: Run
+    lines: int = 0  # of the log, told so far
+    version: int = -1
+
+
+@dataclass(slots=True)
+class Runs:
+    roster: Roster
+    errands: Errands
+    scans: Scans
+    _runs: dict[str, Run] = field(default_factory=dict)  # oldest first
+    _watchers: dict[int, _Watcher] = field(default_factory=dict)
+
+    def begin(self, row: RunRow, intake: Intake) -> Run:
+        ground = Ground(self.roster, self.errands, self.scans, self.busy)
+        run = Run(row, intake, ground)
+        self._runs[row.run_id] = run
+        run.say(f"run {row.run_id} of {row.experiment}, seed {row.seed}, started by {row.started_by}")
+        if self.roster.halts.active:  # engaged while the start was being stored
+            self._halt(run, self.roster.halts.active[0])
+        run.advance()
+        return run
+
+    def named(self, name: str) -> Run | None:
+        """By id, unique prefix, or `latest`."""
+        if name == "latest":
+            return next(reversed(self._runs.values()), None)
+        if name in self._runs:
+            return self._runs[name]
+        found = [run for run_id, run in self._runs.items() if name and run_id.startswith(name)]
+        return found[0] if len(found) == 1 else None
+
+    def started_by_key(self, key: str) -> Run | None:
+        return next((run for run in self._runs.values() if key and run.row.key == key), None)
+
+    @property
+    def active(self) -> int:
+        return sum(1 for run in self._runs.values() if not run.ended)
+
+    def busy(self) -> list[Same]:
+        """The processes in an open strike, of any run, as far as known here; the grant looks again."""
+        flying = [
+            same(flight.view.victim)
+            for run in self._runs.values()
+            for flight in run.flights.values()
+            if flight.in_flight
+        ]
+        books = self.roster.books
+        rows = [books.strikes.get(permit.command_id) for permit in held(books)] if books else []
+        return flying + [same(row.view.victim) for row in rows if row is not None]
+
+    def open_hosts(self) -> list[str]:
+        """Hosts with an open strike: a halt goes to them first."""
+        return [identity[0] for identity in self.busy()]
+
+    def updated(self, link: Link, update: StrikeUpdate) -> None:
+        """An agent's word on a strike: committed, then acknowledged, whatever became of its run (R16)."""
+        self.errands.insist(strikes.told(link.host, update), lambda decided: self._told(link, update, decided))
+
+    def welcomed(self, link: Link, open_strikes: Sequence[StrikeRow]) -> None:
+        """A host is back. Strikes that nobody waits for any more, or that were never sent, are reverted."""
+        for row in open_strikes:
+            run = self._runs.get(row.run_id)
+            flight = run.flights.get(row.view.command_id) if run else None
+            if run is not None and flight is not None and run.running and flight.told:
+                continue  # Welcome has asked about it, and its agent goes on with it
+            if flight is not None:
+                flight.reverting, flight.answered = True, False
+            if row.view.state in REVERTIBLE:
+                frame = ConnectResponse(revert=Revert(command_id=row.view.command_id))
+                self.errands.ask(Tell(link.number, frame))
+
+    def halted(self, record: HaltRecord) -> None:
+        for run in list(self._runs.values()):
+            self._halt(run, record)
+
+    def abort(self, run: Run, who: str, reason: str) -> None:
+        why = f"aborted by {who}{f': {reason}' if reason else ''}"
+        run.end_early(RunVerdict.RUN_VERDICT_ABORTED, why, who)
+        run.advance()
+
+    def watch(self, ask: int, run: Run) -> None:
+        self._watchers[ask] = _Watcher(run)
+        self._push(ask, self._watchers[ask])
+
+    def gone(self, ask: int) -> None:
+        self._watchers.pop(ask, None)
+
+    def nudge(self) -> None:
+        for run in self._runs.values():
+            run.nudge()
+            run.advance()
+
+    def stop(self) -> None:
+        """This coordinator stops: the streams end. What becomes of the runs is decided when it starts again."""
+        for ask in self._watchers:
+            message = "this coordinator stops; when it starts again, its runs are ended and reverted"
+            self.errands.ask(Refuse(ask=ask, code="UNAVAILABLE", message=message))
+        self._watchers.clear()
+
+    def tick(self) -> None:
+        for run in list(self._runs.values()):
+            run.advance()
+        for ask, watcher in list(self._watchers.items()):
+            self._push(ask, watcher)
+        watched = {id(watcher.run) for watcher in self._watchers.values()}
+        old = [run_id for run_id, run in self._runs.items() if run.ended and id(run) not in watched]
+        for run_id in old[:-REMEMBERED]:
+            del self._runs[run_id]
+
+    def view(self, run: Run) -> RunView:
+        wave = run.wave.spec.name if run.wave else ""
+        return run_view(run.row, run.views, wave=wave, waves_done=run.waves_done)
+
+    def _halt(self, run: Run, record: HaltRecord) -> None:
+        reason = f" ({record.reason})" if record.reason else ""
+        run.end_early(RunVerdict.RUN_VERDICT_HALTED, f"the fleet was halted by {record.by}{reason}", record.by)
+
+    def _told(self, link: Link, update: StrikeUpdate, decided: Decided) -> None:
+        if link.number in self.roster.links:
+            self.errands.ask(Tell(link.number, ConnectResponse(ack=Ack(number=update.number))))
+        told = decided.answer
+        if not isinstance(told, strikes.Told):
+            return
+        run = self._runs.get(told.run_id)
+        if run is not None:
+            run.told(told, effect_open=update.effect_open)
+            run.advance()
+        if told.released:
+            self.nudge()
+
+    def _push(self, ask: int, watcher: _Watcher) -> None:
+        run = watcher.run
+        if watcher.version == run.version:
+            return
+        lines = run.log[watcher.lines :]
+        watcher.version, watcher.lines = run.version, len(run.log)
+        self.errands.ask(Reply(ask, WatchRunResponse(run=self.view(run), log=lines), run.ended))
+        if run.ended:
+            del self._watchers[ask]

@@ -1,0 +1,220 @@
+"""OperatorService: each call is an ask of the core, or a question to the store that decides nothing."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from killdeer.v1 import operator_pb2 as wire
+from killdeer.v1.operator_pb2_grpc import OperatorServiceServicer
+from killdeer_coordinator.core.words import Asked, Gone, Input, Operator, Refuse, Reply
+from killdeer_coordinator.edges.feed import Feed
+from killdeer_coordinator.edges.options import certificate
+from killdeer_coordinator.pki import OperatorPeer, PeerError, peer_of
+from killdeer_coordinator.store.async_store import AsyncStore
+from killdeer_coordinator.store.errors import AmbiguousRun, NoSuchRun, StoreError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M", bound=Message)
+DETAILS_KEY = "grpc-status-details-bin"
+REASON_DOMAIN = "killdeer"
+LISTED_MOST = 1_000
+
+
+class Asks:
+    """The calls that wait for the core."""
+
+    def __init__(self, post: Callable[[Input], None]) -> None:
+        self._post = post
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Queue[Reply | Refuse]] = {}
+
+    def answer(self, answer: Reply | Refuse) -> None:
+        queue = self._waiting.get(answer.ask)
+        if queue is not None:
+            queue.put_nowait(answer)
+
+    async def ask(self, who: Operator, request: Message) -> AsyncGenerator[Message, None]:
+        """Raises Refused. The core is told when the caller leaves before the last answer."""
+        number = next(self._numbers)
+        queue = self._waiting[number] = asyncio.Queue()
+        ended = False
+        try:
+            self._post(Asked(ask=number, who=who, request=request, fresh=secrets.token_hex(32)))
+            while not ended:
+                answer = await queue.get()
+                ended = isinstance(answer, Refuse) or answer.last
+                if isinstance(answer, Refuse):
+                    raise Refused(answer)
+                yield answer.message
+        finally:
+            del self._waiting[number]
+            if not ended:
+                self._post(Gone(number))
+
+
+class Refused(Exception):
+    def __init__(self, refuse: Refuse) -> None:
+        super().__init__(refuse.message)
+        self.refuse = refuse
+
+
+class Operators(OperatorServiceServicer):
+    def __init__(self, asks: Asks, store: AsyncStore, feed: Feed) -> None:
+        self._asks = asks
+        self._store = store
+        self._feed = feed
+
+    async def _one(self, request: Message, context: Context, kind: type[M]) -> M:
+        async for message in self._many(request, context):
+            if isinstance(message, kind):
+                return message
+        raise AssertionError(f"the core did not answer with a {kind.__name__}")
+
+    async def _many(self, request: Message, context: Context) -> AsyncIterator[Any]:
+        who = await _operator(context)
+        try:
+            async for message in self._asks.ask(who, request):
+                yield message
+        except Refused as refused:
+            await refuse(context, refused.refuse)
+
+    # Asks of the core. One line each: the core tells requests apart by their type.
+    async def Plan(self, request: wire.PlanRequest, context: Context) -> wire.PlanResponse:
+        return await self._one(request, context, wire.PlanResponse)
+
+    async def Run(self, request: wire.RunRequest, context: Context) -> wire.RunResponse:
+        return await self._one(request, context, wire.RunResponse)
+
+    async def AbortRun(self, request: wire.AbortRunRequest, context: Context) -> wire.AbortRunResponse:
+        request.run = await self._run_id(request.run, context)
+        return await self._one(request, context, wire.AbortRunResponse)
+
+    async def Rearm(self, request: wire.RearmRequest, context: Context) -> wire.RearmResponse:
+        return await self._one(request, context, wire.RearmResponse)
+
+    async def ListHosts(self, request: wire.ListHostsRequest, context: Context) -> wire.ListHostsResponse:
+        return await self._one(request, context, wire.ListHostsResponse)
+
+    async def AcceptHost(self, request: wire.AcceptHostRequest, context: Context) -> wire.AcceptHostResponse:
+        return await self._one(request, context, wire.AcceptHostResponse)
+
+    async def ListCandidates(
+        self, request: wire.ListCandidatesRequest, context: Context
+    ) -> wire.ListCandidatesResponse:
+        return await self._one(request, context, wire.ListCandidatesResponse)
+
+    async def ListLimits(self, request: wire.ListLimitsRequest, context: Context) -> wire.ListLimitsResponse:
+        return await self._one(request, context, wire.ListLimitsResponse)
+
+    async def SetLimit(self, request: wire.SetLimitRequest, context: Context) -> wire.SetLimitResponse:
+        return await self._one(request, context, wire.SetLimitResponse)
+
+    async def ListPermits(self, request: wire.ListPermitsRequest, context: Context) -> wire.ListPermitsResponse:
+        return await self._one(request, context, wire.ListPermitsResponse)
+
+    async def ClearPermit(self, request: wire.ClearPermitRequest, context: Context) -> wire.ClearPermitResponse:
+        return await self._one(request, context, wire.ClearPermitResponse)
+
+    async def WatchRun(
+        self, request: wire.WatchRunRequest, context: Context
+    ) -> AsyncIterator[wire.WatchRunResponse]:
+        request.run = await self._run_id(request.run, context)
+        async for message in self._many(request, context):
+            yield message
+
+    async def Halt(self, request: wire.HaltRequest, context: Context) -> AsyncIterator[wire.HaltResponse]:
+        async for message in self._many(request, context):
+            yield message
+
+    async def GetStatus(self, request: wire.GetStatusRequest, context: Context) -> wire.GetStatusResponse:
+        status = await self._one(request, context, wire.GetStatusResponse)
+        try:
+            sizes = await self._store.ask(lambda store: store.sizes())
+        except StoreError as error:
+            status.store_ok, status.store_detail = False, str(error)
+        else:
+            status.store_bytes, status.evidence_rows = sizes.store_bytes, sizes.evidence_rows
+        return status
+
+    # Questions to the store.
+    async def ListRuns(self, request: wire.ListRunsRequest, context: Context) -> wire.ListRunsResponse:
+        await _operator(context)
+        limit = min(request.limit or 20, LISTED_MOST)
+        return wire.ListRunsResponse(runs=await self._asked(context, lambda store: store.runs(limit)))
+
+    async def GetRun(self, request: wire.GetRunRequest, context: Context) -> wire.GetRunResponse:
+        await _operator(context)
+        return wire.GetRunResponse(run=await self._asked(context, lambda store: store.run(request.run)))
+
+    async def ListAudit(self, request: wire.ListAuditRequest, context: Context) -> wire.ListAuditResponse:
+        await _operator(context)
+        entries = await self._asked(context, lambda store: store.audit(request.limit))
+        response = wire.ListAuditResponse(entries=entries)
+        response.length = entries[-1].number if entries else 0
+        if request.verify:
+            response.problem = await self._asked(context, lambda store: store.verify_audit())
+            response.verified = not response.problem
+        return response
+
+    async def WatchEvents(
+        self, request: wire.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[wire.WatchEventsResponse]:
+        await _operator(context)
+        run = await self._run_id(request.run, context) if request.run else ""
+        limit = min(request.limit or 100, LISTED_MOST)
+        with self._feed.listen() as listening:
+            seen = 0
+            past = await self._asked(context, lambda store: store.events(None, limit, request.host, run))
+            for event in past:
+                seen = event.number
+                yield event
+            while request.follow:
+                event = await listening.get()
+                fits = request.host in ("", event.event.host) and run in ("", event.run_id)
+                if fits and event.number > seen:
+                    yield event
+
+    async def _run_id(self, name: str, context: Context) -> str:
+        found: str = await self._asked(context, lambda store: store.run_id(name or "latest"))
+        return found
+
+    async def _asked(self, context: Context, question: Callable[[Any], Any]) -> Any:
+        try:
+            return await self._store.ask(question)
+        except (NoSuchRun, AmbiguousRun) as error:
+            remedy = "list them with: killdeer runs"
+            await refuse(context, Refuse(ask=0, code="NOT_FOUND", message=str(error), field="run", remedy=remedy))
+        except StoreError as error:
+            await refuse(context, Refuse(ask=0, code="UNAVAILABLE", message=str(error)))
+
+
+async def refuse(context: Context, answer: Refuse) -> NoReturn:
+    """An error with the field at fault and what to do, as google.rpc.ErrorInfo."""
+    code = grpc.StatusCode[answer.code]
+    info = ErrorInfo(reason=answer.code, domain=REASON_DOMAIN)
+    info.metadata.update({"field": answer.field, "remedy": answer.remedy})
+    detail = AnyMessage()
+    detail.Pack(info)
+    status = Status(code=code.value[0], message=answer.message, details=[detail])
+    await context.abort(code, answer.message, ((DETAILS_KEY, status.SerializeToString()),))
+    raise AssertionError("abort raises")
+
+
+async def _operator(context: Context) -> Operator:
+    try:
+        peer = peer_of(certificate(context.auth_context()))
+    except PeerError as error:
+        await refuse(context, Refuse(ask=0, code="UNAUTHENTICATED", message=str(error)))
+    if not isinstance(peer, OperatorPeer):
+        message = "this listener is for operators, the certificate is an agent's"
+        await refuse(context, Refuse(ask=0, code="PERMISSION_DENIED", message=message))
+    return Operator(peer.name, peer.roles)

@@ -1,0 +1,77 @@
+"""The coordinator.toml that `init` writes: every key with its default and its reason."""
+
+import json
+from pathlib import Path
+
+from killdeer.durations import format_duration
+from killdeer_coordinator.config import Config
+
+_TEXT = """\
+# The coordinator's configuration. Every key is here with its default; a key that is not known is refused.
+# Relative paths are taken from this file's folder.
+
+# How the audit log and the agents call this coordinator.
+name = {name}
+
+# Agents dial in from their hosts; operators have a listener of their own, so that a storm of agents cannot
+# starve a halt. POST /halt, over TLS, is for chatops and alert managers.
+listen_agents = {listen_agents}
+listen_operators = {listen_operators}
+listen_halt = {listen_halt}
+
+# The store and what is kept beside it. One coordinator per directory.
+state = {state}
+
+# An agent that has not been answered for this long stops, and reverts what it holds.
+lease = {lease}
+# How often an agent asks for renewal; left out, a third of the lease.
+# heartbeat = {heartbeat}
+
+# How long evidence is kept, in days. The audit log is kept for ever.
+retention = {retention}
+
+# Lets grpcurl and its like list the services.
+reflection = {reflection}
+
+# debug, info, warning or error.
+log_level = {log_level}
+
+[tls]
+ca = {ca}
+cert = {cert}
+key = {key}
+
+[halt]
+# The file with the token of POST /halt.
+token = {halt_token}
+
+# The most victims that have not recovered, over all experiments. An experiment can only narrow this.
+[limits]
+in_flight = {in_flight}     # in the whole fleet
+per_host = {per_host}
+per_service = {per_service}
+# per_zone = 1     # a host without the label `zone` is a zone of its own
+# per_minute = 6   # signals in any 60 seconds
+"""
+
+
+def example_toml(state: Path | None = None) -> str:
+    """The text; read back, it gives the defaults, with the state directory given."""
+    config = Config()
+    return _TEXT.format(
+        name=json.dumps(config.name),
+        listen_agents=json.dumps(str(config.listen_agents)),
+        listen_operators=json.dumps(str(config.listen_operators)),
+        listen_halt=json.dumps(str(config.listen_halt)),
+        state=json.dumps(str(state or config.state)),
+        lease=json.dumps(format_duration(config.lease_ms)),
+        heartbeat=json.dumps(format_duration(config.heartbeat_ms)),
+        retention=json.dumps(f"{config.retention_days}d"),
+        reflection=json.dumps(config.reflection),
+        log_level=json.dumps(config.log_level),
+        ca=json.dumps(str(config.ca)),
+        cert=json.dumps(str(config.cert)),
+        key=json.dumps(str(config.key)),
+        halt_token=json.dumps(str(config.halt_token)),
+        **config.limits.limits,
+    )

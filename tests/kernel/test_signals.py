@@ -1,0 +1,122 @@
+"""Who sent what to whom, and what the kernel made of it."""
+
+import os
+import signal
+import sys
+
+import pytest
+from tests.support.kernel_record import KernelRecord, process, start_ticks, strike, until
+
+
+def test_a_kill_through_a_pidfd_names_sender_target_and_verdict(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
+        ticks = start_ticks(victim.pid)
+        strike(victim.pid, signal.SIGKILL)
+        victim.wait()
+        event = kernel.only(victim.pid, "signal")
+
+    assert (event.signal.signal, event.signal.code, event.signal.group) == (signal.SIGKILL, 0, True)
+    assert event.signal.verdict == "delivered"
+    assert (event.signal.sender.pid, event.signal.sender.start_ticks) == (os.getpid(), start_ticks(os.getpid()))
+    assert (event.signal.sender.uid, event.signal.sender.parent_pid) == (os.getuid(), os.getppid())
+    assert event.signal.target.start_ticks == ticks
+    assert event.signal.target.name == "sleep"
+    assert event.signal.target.parent_pid == os.getpid()
+    assert event.signal.target.tid == victim.pid
+
+
+def test_a_signal_that_the_process_ignores_has_the_verdict_ignored(kernel: KernelRecord) -> None:
+    with process("sh", "-c", "trap '' TERM; echo ready; read line") as victim:
+        assert victim.stdout
+        victim.stdout.readline()
+        strike(victim.pid, signal.SIGTERM)
+        assert kernel.only(victim.pid, "signal").signal.verdict == "ignored"
+        assert victim.poll() is None
+
+
+def test_a_second_signal_before_the_first_was_taken_is_already_pending(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
+        strike(victim.pid, signal.SIGSTOP)
+        strike(victim.pid, signal.SIGTERM)
+        strike(victim.pid, signal.SIGTERM)
+        verdicts = [
+            event.signal.verdict
+            for event in kernel.of(victim.pid, "signal")
+            if event.signal.signal == signal.SIGTERM
+        ]
+    assert verdicts == ["delivered", "already_pending"]
+
+
+def test_a_kill_of_a_zombie_that_the_syscall_calls_a_success_has_the_verdict_ignored(kernel: KernelRecord) -> None:
+    with process("true") as victim:
+        os.waitid(os.P_PID, victim.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(victim.pid, signal.SIGKILL)
+        assert kernel.only(victim.pid, "signal").signal.verdict == "ignored"
+
+
+def test_a_fault_has_no_sender(kernel: KernelRecord) -> None:
+    with process(sys.executable, "-c", "import ctypes; ctypes.string_at(0)") as victim:
+        victim.wait()
+        event = kernel.only(victim.pid, "signal")
+    assert event.signal.signal == signal.SIGSEGV
+    assert event.signal.code > 0
+    assert not event.signal.HasField("sender")
+    assert kernel.only(victim.pid, "exit").exit.signal == signal.SIGSEGV
+
+
+def test_a_signal_to_one_thread_is_not_to_the_group(kernel: KernelRecord) -> None:
+    program = "import signal, threading; signal.pthread_kill(threading.get_ident(), signal.SIGTERM)"
+    with process(sys.executable, "-c", program) as victim:
+        victim.wait()
+        event = kernel.only(victim.pid, "signal")
+    assert (event.signal.code, event.signal.group) == (-6, False)  # SI_TKILL
+    assert event.signal.sender.pid == victim.pid
+
+
+def test_other_signals_are_told_only_of_watched_processes_and_only_by_others(kernel: KernelRecord) -> None:
+    program = "import os, signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print(flush=True); input();"
+    itself = program + "os.kill(os.getpid(), signal.SIGUSR1)"
+    with process(sys.executable, "-c", itself) as watched, process(sys.executable, "-c", program) as other:
+        for started in (watched, other):
+            assert started.stdout
+            started.stdout.readline()
+        kernel.collector.watch(watched.pid, start_ticks(watched.pid))
+        for started in (watched, other):
+            strike(started.pid, signal.SIGUSR1)
+            started.communicate("\n")
+
+        assert kernel.only(watched.pid, "signal").signal.sender.pid == os.getpid()
+        assert kernel.of(other.pid, "signal") == []
+
+
+def test_a_watch_is_for_one_process_and_not_for_the_next_with_its_pid(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
+        kernel.collector.watch(victim.pid, start_ticks(victim.pid) - 1)
+        strike(victim.pid, signal.SIGUSR1)
+        victim.wait()
+        assert kernel.of(victim.pid, "signal") == []
+
+
+def test_after_unwatch_nothing_more_is_told_than_of_anybody(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
+        kernel.collector.watch(victim.pid, start_ticks(victim.pid))
+        kernel.collector.unwatch(victim.pid)
+        kernel.collector.unwatch(victim.pid)
+        strike(victim.pid, signal.SIGUSR1)
+        victim.wait()
+        assert kernel.of(victim.pid, "signal") == []
+
+
+def test_more_watches_than_the_kernel_holds_are_an_error(kernel: KernelRecord) -> None:
+    with pytest.raises(OSError, match="cannot fill a BPF map"):
+        for pid in range(1, 1026):
+            kernel.collector.watch(pid, 0)
+
+
+def test_every_stop_and_continue_is_told(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
+        strike(victim.pid, signal.SIGSTOP)
+        until(lambda: os.waitid(os.P_PID, victim.pid, os.WSTOPPED | os.WNOHANG) is not None)
+        strike(victim.pid, signal.SIGCONT)
+        signals = [event.signal.signal for event in kernel.of(victim.pid, "signal")]
+    assert signals == [signal.SIGSTOP, signal.SIGCONT]

@@ -1,0 +1,104 @@
+"""`killdeer`, called as a person calls it."""
+
+import os
+import pty
+import select
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.operator import CLI, DEADLINE_S
+from typer.testing import CliRunner
+
+from killdeer_cli.main import app
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+def killdeer(*arguments: str) -> Said:
+    """In this process, without a terminal; the configuration is the environment's."""
+    result = CliRunner().invoke(app, list(arguments), prog_name="killdeer")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def start(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
+    """As a process of its own, with its output in pipes."""
+    return subprocess.Popen(
+        [*CLI, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        **settings,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> Said:
+    out, err = process.communicate(timeout=DEADLINE_S)
+    return Said(process.returncode, out, err)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """The output up to the line with the words."""
+    assert process.stdout is not None
+    read = ""
+    for line in process.stdout:
+        read += line
+        if words in line:
+            return read
+    raise AssertionError(f"{words!r} was never said: {read}{process.communicate(timeout=DEADLINE_S)[1]}")
+
+
+class Terminal:
+    """A process on a terminal of its own, 100 columns wide."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.read = ""
+        self.process = subprocess.Popen(
+            [*CLI, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "COLUMNS": "100", "LINES": "40", "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
+
+    def until(self, words: str) -> str:
+        while words not in self.read:
+            chunk = self._chunk()
+            assert chunk, f"{words!r} was never shown: {self.read}"
+            self.read += chunk
+        return self.read
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def ended(self) -> int:
+        while chunk := self._chunk():
+            self.read += chunk
+        return self.process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        os.close(self._ours)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(DEADLINE_S)
+
+    def _chunk(self) -> str:
+        ready, _, _ = select.select([self._ours], [], [], DEADLINE_S)
+        if not ready:
+            return ""
+        try:
+            return os.read(self._ours, 65536).decode(errors="replace")
+        except OSError:  # EIO: the last process on the terminal has closed it
+            return ""

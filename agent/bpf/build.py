@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 KERNEL = HERE.parent / "killdeer_agent" / "kernel"
 OBJECT = KERNEL / "killdeer.bpf.o"
 LAYOUT = KERNEL / "layout.py"
-SOURCES = ("killdeer.bpf.c", "party.h", "events.h", "vmlinux_min.h", "build.py", "btf.py")
+SOURCES = ("killdeer.bpf.c", "party.h", "memory.h", "events.h", "vmlinux_min.h", "build.py", "btf.py")
 
 # Other compilers make other bytes of the same meaning, so only these may be compared byte by byte.
 PINNED = "clang 14.0, libbpf 1.1"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config
+from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config, load_places
 
 ACTIONS = ("kill", "terminate", "pause")
 
@@ -15,7 +15,9 @@ ACTIONS = ("kill", "terminate", "pause")
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
-        sys.exit(arguments.verb(load_config(arguments.config), arguments))
+        # What stops, or undoes, does so with a faulty configuration too.
+        load = load_places if arguments.verb in (_halt, _rearm, _revert) else load_config
+        sys.exit(arguments.verb(load(arguments.config), arguments))
     except ConfigError as error:
         sys.exit(_said(str(error)))
     except PermissionError as error:
@@ -108,12 +110,12 @@ def _revert(config: Config, arguments: argparse.Namespace) -> int:
 
 def _guard_test(config: Config, arguments: argparse.Namespace) -> int:
     from killdeer.terms import TermError
-    from killdeer_agent.guardtest import render, trial
+    from killdeer_agent.guardtest import TrialError, render, trial
 
     actions = (arguments.action,) if arguments.action else ACTIONS
     try:
         rows = trial(config, arguments.terms, actions)
-    except TermError as error:
+    except (TermError, TrialError) as error:
         return _said(str(error))
     print(json.dumps(rows) if arguments.json else render(rows))  # noqa: T201
     return 0

@@ -70,6 +70,25 @@ def load_config(file: Path) -> Config:
     return Config(**values)  # type: ignore[arg-type]  # each value was checked by _checked
 
 
+def load_places(file: Path) -> Config:
+    """What halt, rearm and revert need: where journal and halt files are, whatever else is wrong with the file.
+
+    Raises ConfigError where not even that can be read from a file other than the default one; with that one broken
+    or missing, the default places are those in use.
+    """
+    try:
+        return load_config(file)
+    except ConfigError as fault:
+        try:
+            raw = tomllib.loads(file.read_text(encoding="utf-8"))
+            read = {key: _checked(key, raw[key]) for key in ("state", "runtime") if key in raw}
+        except (OSError, ValueError):
+            if file != DEFAULT_FILE:
+                raise fault from None
+            read = {}
+    return Config(coordinators=(), **read)  # type: ignore[arg-type]  # each value was checked by _checked
+
+
 def _unknown(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -181,6 +181,15 @@ class Journal:
         return self._refusal
 
 
+def problem_of(content: bytes) -> str:
+    """Why a journal of this content would not be trusted; empty when it would, as when its last line is cut short.
+    For who looks on while an agent uses it."""
+    header, *lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1] or [b""]
+    if header + b"\n" != _HEADER:
+        return _unknown(header)
+    return _damage([_entry(line) for line in lines])
+
+
 def _line(number: int, record: Record) -> bytes:
     try:
         text = json.dumps({"kind": record.kind, "body": record.body}, separators=(",", ":"), allow_nan=False)

@@ -89,7 +89,9 @@ def _run(options: argparse.Namespace) -> int:
         return asyncio.run(daemon.run(config))
     except (OutsideError, StoreError) as problem:
         sys.stderr.write(f"{problem}\n")
-        return REFUSED
+    except OSError as problem:  # a listener or a file that its configuration names
+        sys.stderr.write(f"cannot start the coordinator: {problem}; look at what {options.config} names\n")
+    return REFUSED
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """The facts port, on a /proc in a folder and on the kernel's own: one suite, so that the folder tells the truth."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
+from tests.support.rights import as_nobody
+from tests.support.strikes import LEADER_DIES, until
+
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts
 from killdeer_agent.core.warrant import unstruck
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
-from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
-from tests.support.rights import as_nobody
-from tests.support.strikes import LEADER_DIES, until
 
 SLEEP = os.path.realpath("/bin/sleep")
 ODD_NAMES = ["a b", ") R 1 1 (", "((", "a) (b", "tab\there", "new\nline", "é", ""]
@@ -99,7 +101,7 @@ class FolderHost(Host):
         )
 
 
-# Run by a shell of Python, which becomes sleep: then the executable, the name and the arguments are all ours to say.
+# A program that gives itself names and titles, and becomes another one, as it is told line by line.
 _BECOMES = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
@@ -128,8 +130,8 @@ class KernelHost(Host):
     children: dict[int, subprocess.Popen[str]] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=list)
 
-    def start(self, *argv: str, comm: str = "sleep") -> int:
-        child = self._popen(list(argv or ("sleep", "300")), "/bin/sleep")
+    def start(self, *argv: str, comm: str = "sleep", exe: str = "/bin/sleep") -> int:
+        child = self._popen(list(argv or ("sleep", "300")), exe)
         until(lambda: self.facts(child.pid).state == "S")
         return child.pid
 
@@ -357,6 +359,19 @@ def test_i1_an_exec_of_the_same_file_with_the_same_arguments_is_a_new_program(ke
     assert after.program != seen[2]
 
 
+def test_an_upgrade_that_replaces_the_file_is_not_a_new_program(kernel: KernelHost, tmp_path: Path) -> None:
+    copy = tmp_path / "worker"
+    shutil.copy(SLEEP, copy)
+    child = kernel.start("worker", "300", exe=str(copy))
+    before = kernel.facts(child).program
+    copy.unlink()
+    shutil.copy("/bin/cat", copy)
+
+    assert kernel.facts(child).program == before
+    assert kernel.facts(child).exe == str(copy)
+    assert kernel.facts(child).runs_any({str(copy)})
+
+
 def test_i1_without_rights_an_exec_changes_the_program_too(kernel: KernelHost) -> None:
     pid = named(kernel, "worker")
     before = as_nobody(lambda: ProcFacts(pid).program)
@@ -370,13 +385,15 @@ def test_i1_without_rights_an_exec_changes_the_program_too(kernel: KernelHost) -
 
 
 def test_without_rights_the_map_is_hidden_and_a_new_title_is_a_new_program(folder: FakeProc) -> None:
-    hidden = {"start_code": HIDDEN_CODE, "start_stack": HIDDEN_STACK}
     programs = set()
-    for title, comm, code_kb in (("web: idle", "web", 20), ("web: busy", "web", 20), ("web: idle", "w", 20)):
-        folder.add(7, title, comm=comm, code_kb=code_kb, **hidden)
+    for title, comm, code_kb in (
+        ("web: idle", "web", 20),
+        ("web: busy", "web", 20),
+        ("web: idle", "other", 20),
+        ("web: idle", "web", 24),
+    ):
+        folder.add(7, title, comm=comm, code_kb=code_kb, start_code=HIDDEN_CODE, start_stack=HIDDEN_STACK)
         programs.add(ProcFacts(7, str(folder.root)).program)
-    folder.add(7, "web: idle", comm="web", code_kb=24, **hidden)
-    programs.add(ProcFacts(7, str(folder.root)).program)
 
     assert len(programs) == 4
 
@@ -515,10 +532,9 @@ def test_a_file_replaced_by_an_upgrade_is_the_same_executable(folder: FakeProc) 
 def test_text_that_is_not_utf_8_stays_text(folder: FakeProc) -> None:
     folder.add(7, "web")
     (folder.root / "7/cmdline").write_bytes(b"web\0\xff\xfe\0")
-    os.symlink(b"/opt/\xff", os.fsencode(folder.root) + b"/7/exe")
+    (folder.root / "7/exe").symlink_to(os.fsdecode(b"/opt/\xff"))
     facts = ProcFacts(7, str(folder.root))
 
     assert facts.cmdline == "web ��"
     assert facts.exe == "/opt/�"
     assert facts.runs_any({facts.exe})
-

@@ -1,6 +1,6 @@
 """The store's one deciding verb (rule R17), on SQLite in memory and in a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Thread
@@ -18,7 +18,7 @@ from tests.support.rows import (
 )
 
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
-from killdeer.v1.process_pb2 import STRIKE_STATE_STRUCK, HaltRecord, StorePosition
+from killdeer.v1.process_pb2 import STRIKE_STATE_STRUCK, HaltRecord, KernelEvent, StorePosition
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
@@ -149,6 +149,35 @@ def test_eight_threads_never_pass_a_limit(store: Store) -> None:
     assert store.verify_audit() == ""
 
 
+def test_decisions_evidence_and_reads_wait_for_each_other_and_none_fails(store: Store) -> None:
+    store.decide(a_run_with(1))
+    start, failures, rounds = Barrier(6), list[Exception](), 25
+
+    def repeated(act: Callable[[], object]) -> None:
+        start.wait()
+        try:
+            for _ in range(rounds):
+                act()
+        except Exception as failure:
+            failures.append(failure)
+
+    event = KernelEvent(command_id="c1")
+    acts: list[Callable[[], object]] = [
+        *[lambda: store.append_events("alpha", [event])] * 3,
+        *[lambda: store.decide(putting(audit=(Audited("a", "limit.set", "x"),)))] * 2,
+        store.read,
+    ]
+    running = [Thread(target=repeated, args=(act,)) for act in acts]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    assert not failures
+    assert len(store.events()) == 3 * rounds
+    assert store.read().position.length == 2 + 2 * rounds
+    assert store.verify_audit() == ""
+
+
 def test_the_books_hold_what_is_open_and_a_day_of_what_was_released(store: Store, clock: SetClock) -> None:
     store.decide(a_run_with(3))
     store.decide(
@@ -161,6 +190,7 @@ def test_the_books_hold_what_is_open_and_a_day_of_what_was_released(store: Store
     clock.now_ms = NOW_MS + DAY_MS + 2
     books = store.read()
     assert not books.runs
+    assert set(books.ended) == {"r1"}, "its limits bind while it holds a permit"
     assert set(books.permits) == {"p2", "p3"}
     assert set(books.strikes) == {"c3"}, "of an ended run, only the strike whose permit is held"
     store.decide(putting(PutStrike(strike(9, permit_id="")), PutRun(run_row("r1"))))

@@ -12,7 +12,7 @@ from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, run_row, s
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, RUN_VERDICT_HELD
 from killdeer.v1.process_pb2 import ExitSeen, KernelEvent, Party
 from killdeer_coordinator.core.books import Audited, PutRun, PutStrike
-from killdeer_coordinator.store import AmbiguousRun, AsyncStore, NoSuchRun, Store
+from killdeer_coordinator.store import AmbiguousRun, AsyncStore, NoSuchRun, Store, chain
 
 DAY_MS = 24 * 3_600_000
 
@@ -122,6 +122,20 @@ def test_a_changed_audit_is_seen(tmp_path: Path, tampering: str, problem: str) -
     connection.execute(tampering)
     connection.close()
     assert problem in store.verify_audit()
+    store.close()
+
+
+def test_an_entry_that_was_changed_with_its_own_hash_is_seen_by_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "killdeer.db"
+    store = Store.open(f"sqlite:///{file}", clock=SetClock())
+    store.decide(a_run_with(3))
+    first, second = store.audit()[:2]
+    second.why = "another reason"
+    connection = sqlite3.connect(file, isolation_level=None)
+    changed = (second.why, chain.entry_hash(first.hash, second))
+    connection.execute("UPDATE audit SET why = ?, hash = ? WHERE number = 2", changed)
+    connection.close()
+    assert "entry 3" in store.verify_audit()
     store.close()
 
 

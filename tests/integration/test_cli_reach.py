@@ -1,4 +1,4 @@
-"""A coordinator that cannot be reached is exit 4, promptly, and says whether nobody is there or the keys are wrong."""
+"""A coordinator that cannot be reached is exit 4, promptly; nobody there and wrong keys are told apart."""
 
 import datetime
 import socket

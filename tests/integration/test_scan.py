@@ -9,19 +9,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
+from tests.support.rights import as_nobody
+from tests.support.strikes import running, until
+
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Action, Candidate, Kill, Pause, Reason, Terminate
 from killdeer_agent.core.facts import Now
-from killdeer_agent.core.guard import Guard
-from killdeer_agent.core.selector import Matcher
+from killdeer_agent.core.guard import Guard, Rule
+from killdeer_agent.core.selector import Matcher, compiled
 from killdeer_agent.guardfiles import load_guard
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
 from killdeer_agent.kernel.scan import ScanFailed, Scanner, ScanResult
 from killdeer_agent.kernel.units import Units
-from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
-from tests.support.rights import as_nobody
-from tests.support.strikes import running, until
 
 SECOND = 1_000_000_000
 KILL = Action(kill=Kill(signal=signal.SIGKILL))
@@ -40,8 +41,6 @@ def select(*terms: str) -> Matcher:
 
 
 def guard_that_allows(*terms: str) -> Guard:
-    from killdeer_agent.core.guard import Rule
-
     return Guard(allow=(Rule(matcher=select(*terms), source="t", actions=frozenset({"kill"})),))
 
 
@@ -51,9 +50,7 @@ def proc(tmp_path: Path) -> FakeProc:
 
 
 def scanner_of(proc: FakeProc, units: Units | None = None, clock: Callable[[], int] = lambda: 0) -> Scanner:
-    return Scanner(
-        host="web-1", boot_id="b", clock=clock, proc_root=str(proc.root), units=units or Units(())
-    )
+    return Scanner(host="web-1", boot_id="b", clock=clock, proc_root=str(proc.root), units=units or Units(()))
 
 
 def scan(
@@ -117,8 +114,6 @@ def test_what_the_guard_allows_is_allowed(proc: FakeProc) -> None:
 
 
 def test_a_command_line_is_redacted_on_the_host(proc: FakeProc) -> None:
-    from killdeer_agent.core.selector import compiled
-
     proc.add(70, "pay", "--token=secret", exe=sys.executable)
     result = scan(proc, "cmdline~=token", guard=Guard(redactions=(compiled(r"token=\S+"),)))
 
@@ -128,16 +123,14 @@ def test_a_command_line_is_redacted_on_the_host(proc: FakeProc) -> None:
 
 def test_r26_an_ordinal_is_the_place_among_all_of_the_service_not_only_what_matches(proc: FakeProc) -> None:
     for pid, ticks in ((90, 100), (50, 300), (70, 300), (60, 400)):
-        proc.add(
-            pid, "w", str(pid), start_ticks=ticks, cgroup=UNIT.format(f"w@{pid}.service"), exe=sys.executable
-        )
+        proc.add(pid, "w", str(pid), start_ticks=ticks, cgroup=UNIT.format(f"w@{pid}.service"), exe=sys.executable)
     proc.add(40, "w", "40", start_ticks=1, cgroup=UNIT.format("other.service"), exe=sys.executable)
 
     assert found(scan(proc, "cmdline~=[67]0$")) == [(70, "w@", 2), (60, "w@", 3)]
 
 
 def test_r26_the_dead_come_after_the_living_so_that_their_end_moves_nobody(proc: FakeProc) -> None:
-    proc.add(50, state="Z", start_ticks=1, cgroup=UNIT.format("w.service"))
+    proc.add(50, state="Z", start_ticks=1, start_stack=0, cgroup=UNIT.format("w.service"))
     proc.add(60, "w", start_ticks=2, cgroup=UNIT.format("w.service"), exe=sys.executable)
     before = found(scan(proc, "name=worker"))
     proc.remove(50)
@@ -147,10 +140,10 @@ def test_r26_the_dead_come_after_the_living_so_that_their_end_moves_nobody(proc:
 
 
 def test_r19_services_outside_of_units_are_told_by_executable(proc: FakeProc) -> None:
-    proc.add(50, "w", "a", start_ticks=1, exe="/opt/w")
-    proc.add(60, "w", "b", start_ticks=2, exe="/opt/w (deleted)")
-    proc.add(70, "w", "b", start_ticks=3, exe="/opt/other")
-    proc.add(80, "w", "b", start_ticks=4, exe="/opt/w", cgroup=UNIT.format("w.service"))
+    proc.add(50, "w", "a", start_ticks=1, exe="/opt/w", start_stack=0)
+    proc.add(60, "w", "b", start_ticks=2, exe="/opt/w (deleted)", start_stack=0)
+    proc.add(70, "w", "b", start_ticks=3, exe="/opt/other", start_stack=0)
+    proc.add(80, "w", "b", start_ticks=4, exe="/opt/w", start_stack=0, cgroup=UNIT.format("w.service"))
     result = scan(proc, "cmdline=w b")
 
     assert found(result) == [(70, "/opt/other", 0), (60, "/opt/w", 1), (80, "w.service", 0)]
@@ -159,9 +152,7 @@ def test_r19_services_outside_of_units_are_told_by_executable(proc: FakeProc) ->
 
 def test_a_service_counts_its_living_and_unstopped_processes(proc: FakeProc) -> None:
     for pid, state in ((50, "S"), (51, "R"), (52, "T"), (53, "t"), (54, "Z"), (55, "D")):
-        proc.add(
-            pid, "w", state=state, start_ticks=pid, cgroup=UNIT.format("w.service"), exe=sys.executable
-        )
+        proc.add(pid, "w", state=state, start_ticks=pid, cgroup=UNIT.format("w.service"), exe=sys.executable)
     result = scan(proc, "unit=w.service")
 
     assert result.services == (("w.service", 3),)
@@ -252,9 +243,7 @@ def test_r6_oldest_and_newest_choose_among_the_living_that_match(
     proc: FakeProc, term: str, pids: list[int]
 ) -> None:
     for pid, state in ((40, "Z"), (50, "S"), (60, "S"), (70, "S"), (80, "Z")):
-        proc.add(
-            pid, "w", state=state, start_ticks=pid, cgroup=UNIT.format("w.service"), exe=sys.executable
-        )
+        proc.add(pid, "w", state=state, start_ticks=pid, cgroup=UNIT.format("w.service"), exe=sys.executable)
     proc.add(30, "other", comm="other", start_ticks=30, cgroup=UNIT.format("w.service"), exe=sys.executable)
 
     result = scan(proc, "name=worker", term)
@@ -340,7 +329,15 @@ def test_every_selector_finds_its_processes_on_a_real_host(sleepers: list[subpro
     assert pids(real_scan(marked, f"cmdline!=*{MARK} 1")) == sorted({*all_three} - {sleepers[1].pid})
     for holding in (
         *("name=sleep", "name!=cat", f"user={os.getuid()}", "user!=65533", f"exe={SLEEP}", "exe!=/bin/x"),
-        *(f"parent={os.getpid()}", "parent!=1", "port!=1", "min_age!=1h", "min_age=0s", "cgroup=/*", "unit!=x.service"),
+        *(
+            f"parent={os.getpid()}",
+            "parent!=1",
+            "port!=1",
+            "min_age!=1h",
+            "min_age=0s",
+            "cgroup=/*",
+            "unit!=x.service",
+        ),
         *("container!=ffffffff", "newest=3", "oldest=3"),
     ):
         assert pids(real_scan(marked, holding)) == all_three, holding
@@ -370,9 +367,7 @@ def test_a_real_stopped_process_and_a_real_zombie_are_shown_with_their_refusals(
 def test_i7_the_agent_itself_and_what_started_it_are_refused_on_a_real_host() -> None:
     guard = Guard(own=ancestors(os.getpid()), allow=guard_that_allows("name=*").allow)
     now = Now(clock.boot_ns())
-    result = real_scanner().scan(
-        select("name=*", "min_age=0s"), guard, KILL, now, now.boot_ns + 60 * SECOND
-    )
+    result = real_scanner().scan(select("name=*", "min_age=0s"), guard, KILL, now, now.boot_ns + 60 * SECOND)
     refused = {
         one.identity.pid
         for one in result.candidates
@@ -427,9 +422,7 @@ def test_what_cannot_be_read_of_one_process_is_hidden_in_the_folder_as_on_the_ho
     assert only(scan(proc, "name=worker")).identity.program
 
 
-def test_the_remedy_of_a_real_process_opens_it(
-    sleepers: list[subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
+def test_the_remedy_of_a_real_process_opens_it(sleepers: list[subprocess.Popen[bytes]], tmp_path: Path) -> None:
     directory = tmp_path / "guard.d"
     directory.mkdir(mode=0o755)
     guard = load_guard(directory, frozenset(), (tmp_path / "units",), os.getuid())

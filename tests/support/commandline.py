@@ -12,6 +12,11 @@ from typer.testing import CliRunner
 
 from killdeer_cli.main import app
 
+_ON_TERMINAL = (
+    # A new session has no terminal; without one of its own, Ctrl-C and a hang-up reach nobody.
+    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from killdeer_cli.main import main; main()"
+)
+
 
 @dataclass(frozen=True)
 class Said:
@@ -64,7 +69,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self.read = ""
         self.process = subprocess.Popen(
-            [*CLI, *arguments],
+            [CLI[0], "-c", _ON_TERMINAL, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -89,8 +94,14 @@ class Terminal:
         return self.process.wait(DEADLINE_S)
 
     def close(self) -> None:
+        """Hangs up, as when a window is closed; the second time does nothing."""
+        if self._ours < 0:
+            return
         os.close(self._ours)
-        if self.process.poll() is None:
+        self._ours = -1
+        try:
+            self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(DEADLINE_S)
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -25,7 +25,7 @@ CLI = [sys.executable, "-c", "from killdeer_cli.main import main; main()"]
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
 
-class FakeOperator(operator_pb2_grpc.OperatorServiceServicer):
+class FakeOperator:
     """Answers each verb by `answers[verb](request, context)`, else with the verb's empty response."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Served:
         self.operator = operator
         keys = authority.issue("coordinator", dns=name)
         self._server = grpc.server(ThreadPoolExecutor(8))
-        operator_pb2_grpc.add_OperatorServiceServicer_to_server(operator, self._server)
+        operator_pb2_grpc.add_OperatorServiceServicer_to_server(cast(Any, operator), self._server)
         credentials = grpc.ssl_server_credentials(
             [(keys.key, keys.cert)], root_certificates=authority.cert, require_client_auth=True
         )

@@ -64,6 +64,7 @@ class MemoryStore:
     def books(self) -> Books:
         open_runs = {k: run for k, run in self.runs.items() if run.state != o.RunState.RUN_STATE_ENDED}
         held = {permit.command_id for permit in self.permits.values() if not permit.released_ms}
+        holding = {permit.run_id for permit in self.permits.values() if not permit.released_ms}
         return Books(
             now_ms=self.clock(),
             last_decision_ms=self.last_decision_ms,
@@ -76,6 +77,7 @@ class MemoryStore:
             strikes={k: s for k, s in self.strikes.items() if s.run_id in open_runs or k in held},
             position_known=lambda p: p.length < len(self.heads) and self.heads[p.length] == p.head,
             run_of_key=lambda key: next((k for k, run in self.runs.items() if run.key == key), ""),
+            ended={k: run for k, run in self.runs.items() if k in holding - open_runs.keys()},
         )
 
     def decide(self, decide: Decide) -> object:
@@ -213,7 +215,7 @@ class World:
     def ask(self, request: Message, *roles: str, name: str = "ada") -> int:
         self._asks += 1
         who = w.Operator(name, frozenset(roles or ("admin",)))
-        self.give(w.Asked(self._asks, who, request, self._fresh()))
+        self.give(w.Asked(ask=self._asks, who=who, request=request, fresh=self._fresh()))
         return self._asks
 
     def answer(self, ask: int, kind: type[M]) -> M:

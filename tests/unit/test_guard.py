@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.facts import PlainFacts
+
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Now
 from killdeer_agent.core.guard import ACTIONS, SHOWN_BYTES, Guard, Rule
 from killdeer_agent.core.selector import Matcher, compiled
-from tests.support.facts import PlainFacts
 
 NOW = Now(boot_ns=70_000_000_000)
 
@@ -167,9 +168,7 @@ def test_a_service_is_told_to_consent_in_its_own_unit() -> None:
     refusal = Guard().refuses(PlainFacts(unit="nginx.service"), NOW, "pause")
 
     assert refusal is not None
-    assert refusal.remedy == (
-        "in /etc/systemd/system/nginx.service.d/killdeer.conf:\n[X-Killdeer]\nAllow=pause"
-    )
+    assert refusal.remedy == ("in /etc/systemd/system/nginx.service.d/killdeer.conf:\n[X-Killdeer]\nAllow=pause")
 
 
 def test_a_template_is_told_once_for_all_of_its_instances() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.facts import PlainFacts
+
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import Now
 from killdeer_agent.core.guard import ACTIONS, Guard
 from killdeer_agent.guardfiles import load_guard
-from tests.support.facts import PlainFacts
 
 NOW = Now(boot_ns=70_000_000_000)
 
@@ -102,8 +103,16 @@ def test_no_directory_is_an_empty_guard_and_no_problem(host: Host) -> None:
     ("line", "text", "said"),
     [
         (":1:", "[[alow]]\n", "unknown table 'alow': did you mean 'allow'"),
-        (":2:", '[[allow]]\nproces = ["name=x"]\nactions = ["kill"]\n', "unknown key 'proces': did you mean 'process'"),
-        (":3:", '[[allow]]\nprocess = ["name=x"]\nactions = ["kil"]\n', "unknown action 'kil': did you mean 'kill'"),
+        (
+            ":2:",
+            '[[allow]]\nproces = ["name=x"]\nactions = ["kill"]\n',
+            "key 'proces': did you mean 'process'",
+        ),
+        (
+            ":3:",
+            '[[allow]]\nprocess = ["name=x"]\nactions = ["kil"]\n',
+            "action 'kil': did you mean 'kill'",
+        ),
         (":2:", '[[allow]]\nprocess = ["nmae=x"]\nactions = ["kill"]\n', "did you mean 'name'"),
         (":2:", '[[allow]]\nprocess = ["cmdline~=("]\nactions = ["kill"]\n', "cannot read the pattern"),
         (":2:", '[[allow]]\nprocess = ["name=x", "oldest"]\nactions = ["kill"]\n', "choose at the draw"),
@@ -121,9 +130,7 @@ def test_no_directory_is_an_empty_guard_and_no_problem(host: Host) -> None:
         ("line 2", "[rate]\nper_minute = \n", "nvalid value"),
     ],
 )
-def test_r29_a_bad_file_voids_the_whole_guard_and_says_where(
-    host: Host, line: str, text: str, said: str
-) -> None:
+def test_r29_a_bad_file_voids_the_whole_guard_and_says_where(host: Host, line: str, text: str, said: str) -> None:
     host.guard_file(GOOD, "a.toml")
     host.guard_file(text, "bad.toml")
     guard = host.guard()

@@ -166,6 +166,13 @@ def test_each_wave_is_drawn_from_what_the_guard_allows_for_its_action() -> None:
     assert len(view.hosts) == 1
 
 
+def test_a_percentage_is_of_the_candidates_and_those_in_an_open_strike() -> None:
+    busy = candidate(0, verdict=Verdict(reason=Reason.REASON_BUSY))
+    view = plan(scan(candidates=(busy, candidate(1), candidate(2), candidate(3))))
+    assert view.waves[-1].strikes == 2
+    assert 0 not in {victim.ordinal for wave in view.waves for victim in wave.victims}
+
+
 # --- why it cannot be run ----------------------------------------------------------------------------------
 
 

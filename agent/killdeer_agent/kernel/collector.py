@@ -110,6 +110,7 @@ class CoreCollector:
         self._on_events: OnEvents = _nobody
         self._lock = threading.Lock()  # over rings, counters and the order of hand-over
         self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
+        self._came = False  # events, since the thread looked last; `flush` may have taken them
         self._thread: threading.Thread | None = None
         self._stack = ExitStack()
         try:
@@ -212,12 +213,13 @@ class CoreCollector:
             ready = self._urgent.poll(LINGER_S) if came else self._ready.poll(POLL_S)
             closing = any(fd == self._closing for fd, _ in ready)
             with self._lock:
-                came = self._hand_over()
+                self._hand_over()
+                came, self._came = self._came, False
                 if clock.boot_ns() - self._losses_read_ns >= LOSSES_EVERY_NS:
                     self._tell_losses()
 
-    def _hand_over(self, limit: int = BATCH) -> bool:
-        """Drains each ring and hands over, in the order of time. True: there was something."""
+    def _hand_over(self, limit: int = BATCH) -> None:
+        """Drains each ring and hands over, in the order of time."""
         events = [
             evidence.to_wire(record, self._units)
             for ring in self._rings
@@ -226,8 +228,8 @@ class CoreCollector:
         ]
         if events:
             events.sort(key=_at)
+            self._came = True
             self._on_events(events)
-        return bool(events)
 
     def _first_time(self, record: bytes) -> bool:
         process = evidence.doubtful_exit(record)

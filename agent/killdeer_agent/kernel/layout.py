@@ -6,8 +6,8 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "7224a80e1ece4d97935fd4c87d9f1b9b397a4f3ee4109810d169ac38f4158abf"
-OBJECT: Final = "41afa0a61232b7c06a99d6371d023649bf9d8d22634148e1b7f106320691183b"
+SOURCES: Final = "996db8c526360fc1d4e8a87499a8e04e32cd9ca3554433cf99e87710ec0145f1"
+OBJECT: Final = "4bde44e184fce6e0a1c9657510a4bc6a599683eca92a8c9b62841b2ff3ea4692"
 
 SIGNAL: Final = 1
 EXIT: Final = 2

@@ -1,5 +1,8 @@
 """The scanner in the core's words: Scan is answered by Scanned, Census by a tuple of processes."""
 
+import os
+from collections.abc import Callable
+
 from killdeer.v1.process_pb2 import Field
 from killdeer_agent.core.facts import FactMissing, Process
 from killdeer_agent.core.words import Scan, Scanned
@@ -33,12 +36,36 @@ class Looks:
             raise OSError(failed.detail) from failed
 
 
-def cannot_evaluate(pid: int = 1) -> tuple[Field, ...]:
-    """The fields this agent cannot read of another user's process, tried on the first process of the host."""
-    facts, missing = ProcFacts(pid), []
-    for field, read in ((Field.FIELD_EXE, lambda: facts.exe), (Field.FIELD_PORT, lambda: facts.ports)):
-        try:
-            read()
-        except FactMissing:
+def cannot_evaluate(root: str = "/proc") -> tuple[Field, ...]:
+    """The fields that this agent can read of no other user's process; none where it sees only its own user's.
+
+    Not by one process alone: a security module may keep a single one, such as pid 1, even from root.
+    """
+    others = [facts for facts in _everybody(root) if _is_others(facts)]
+    missing = []
+    for field, read in (
+        (Field.FIELD_EXE, lambda facts: facts.exe),
+        (Field.FIELD_PORT, lambda facts: facts.ports),
+    ):
+        if others and not any(_can(read, facts) for facts in others):
             missing.append(field)
     return tuple(missing)
+
+
+def _everybody(root: str) -> list[ProcFacts]:
+    return [ProcFacts(int(entry), root) for entry in os.listdir(root) if entry.isdecimal()]  # noqa: PTH208
+
+
+def _is_others(facts: ProcFacts) -> bool:
+    try:
+        return not facts.kernel_thread and facts.state not in "ZX" and facts.uid != os.geteuid()
+    except FactMissing:
+        return False
+
+
+def _can(read: Callable[[ProcFacts], object], facts: ProcFacts) -> bool:
+    try:
+        read(facts)
+    except FactMissing:
+        return False
+    return True

@@ -26,8 +26,8 @@ LEAST_LEFT_NS = 20_000_000
 # During last look and signal, how soon another thread of the agent has to hand back the interpreter.
 SWITCH_SECONDS = 0.00002
 
-# How long a process that seems to have moved right after its signal gets to turn out to be exiting instead: a
-# cgroup v1 hierarchy shows it in the root cgroup from the first moment of its exit (proc_cgroup_show).
+# How long a process that looks odd right after its signal gets to turn out to be exiting: then its memory goes
+# first, and a cgroup v1 hierarchy shows it in the root cgroup from the first moment (proc_cgroup_show).
 EXITING_MS = 20
 
 
@@ -206,6 +206,8 @@ class Striker:
         """Whether the struck process is another one than was looked at (I1). One that has begun to exit is not:
         it has no program any more. What cannot be read after the signal shows nothing (I8)."""
         after = self._seen_alive(held)
+        if after is None and not held.exited(EXITING_MS):  # in the midst of an exec it has no command line either
+            after = self._seen_alive(held)
         if after is None or after == before:
             return False
         if (after.program, after.uid) != (before.program, before.uid):

@@ -74,7 +74,7 @@ def first_broken(books: Books, request: GrantRequest) -> Withheld | None:
     flying = held(books)
     binding = _binding(books, request, flying)
     if isinstance(binding, Withheld):
-        return binding
+        return next(_fleets(books, request, flying), binding)
     here = [permit for permit in flying if permit.service == request.service]
     views = [row.view for permit in here if (row := books.strikes.get(permit.command_id))]
     service = Service.of(request.standing, here, views)

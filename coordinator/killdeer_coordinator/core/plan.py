@@ -13,7 +13,7 @@ from killdeer_coordinator.core.foresight import refusals_of, warnings_of
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.schedule import Step, WaveSpec, expand
-from killdeer_coordinator.core.sighting import HostScan, eligible, host_verdict
+from killdeer_coordinator.core.sighting import HostScan, counted, eligible, host_verdict
 
 __all__ = ["HostScan", "eligible", "make_plan"]
 
@@ -32,7 +32,8 @@ def make_plan(*, experiment: Intake, seed: int, hosts: Sequence[HostScan], books
         keys = eligible(experiment, hosts, spec.action)
         if not keys:
             continue  # said once, in the refusals
-        steps = expand(spec, wave_index=index, seed=seed, candidates=len(keys))
+        base = counted(experiment, hosts, spec.action)
+        steps = expand(spec, wave_index=index, seed=seed, candidates=base)
         if isinstance(steps, Refused):
             refused.append(f"{steps.message}; {steps.remedy}" if steps.remedy else steps.message)
             continue

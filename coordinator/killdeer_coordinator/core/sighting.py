@@ -74,3 +74,13 @@ def eligible(experiment: Intake, hosts: Sequence[HostScan], action: Action) -> d
         for candidate in scan.candidates
         if candidate.verdict.allowed
     }
+
+
+def counted(experiment: Intake, hosts: Sequence[HostScan], action: Action) -> int:
+    """What a wave's percentage is of: all that may be hit, those in an open strike included (rule R19)."""
+    return sum(
+        candidate.verdict.allowed or candidate.verdict.reason == Reason.REASON_BUSY
+        for scan in hosts
+        if scan.about(action) and host_verdict(experiment, scan).allowed
+        for candidate in scan.candidates
+    )

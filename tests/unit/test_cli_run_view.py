@@ -1,0 +1,107 @@
+"""A run told line by line: each thing once, nothing that evidence does not show."""
+
+from tests.support import runs
+
+from killdeer.v1 import operator_pb2 as o
+from killdeer.v1 import process_pb2 as p
+from killdeer_cli.run_view import Narrator, closing, standing
+
+
+def told(*updates: o.WatchRunResponse) -> list[list[str]]:
+    narrator = Narrator()
+    return [[line.plain for line in narrator.tell(update)] for update in updates]
+
+
+def update(*strikes: o.StrikeView, log: tuple[str, ...] = ()) -> o.WatchRunResponse:
+    return o.WatchRunResponse(run=runs.run(*strikes), log=log)
+
+
+AT = "  a-1 worker@[0]  "
+SENT = p.Blow(number=1, signal=15, sent_boot_ns=5)
+SEEN = p.Blow(number=1, signal=15, sent_boot_ns=5, kernel_verdict="ignored", sender_pid=88)
+
+
+def test_each_thing_is_said_once() -> None:
+    first, second, third = told(update(runs.strike()), update(runs.recovered()), update(runs.recovered()))
+    assert first == ["wave one", AT + "terminate, SIGKILL after 10s (pid 412, python3)"]
+    assert len(second) == 4
+    assert third == []
+
+
+def test_what_waits_for_a_permit_is_not_a_strike_yet() -> None:
+    waiting, sent = told(update(runs.strike("c1", p.STRIKE_STATE_PLANNED)), update(runs.strike("c1")))
+    assert waiting == []
+    assert sent == ["wave one", AT + "terminate, SIGKILL after 10s (pid 412, python3)"]
+
+
+def test_a_signal_is_said_when_sent_and_again_when_the_kernel_has_spoken() -> None:
+    _, sent, seen = told(
+        update(runs.strike()),
+        update(runs.strike("c1", p.STRIKE_STATE_STRUCK, blows=[SENT])),
+        update(runs.strike("c1", p.STRIKE_STATE_STRUCK, blows=[SEEN])),
+    )
+    assert sent == [AT + "SIGTERM sent to pid 412"]
+    assert seen == [AT + "the kernel saw SIGTERM sent by pid 88, ignored"]
+
+
+def test_a_revert_is_called_one() -> None:
+    resumed = p.Blow(number=2, signal=18, sent_boot_ns=9, revert=True)
+    _, reverted = told(update(runs.strike()), update(runs.strike("c1", p.STRIKE_STATE_STRUCK, blows=[resumed])))
+    assert reverted == [AT + "SIGCONT (revert) sent to pid 412"]
+
+
+def test_a_refusal_has_its_named_reason() -> None:
+    (lines,) = told(update(runs.strike("c1", p.STRIKE_STATE_REFUSED, reason=p.REASON_ZOMBIE, detail="state Z")))
+    assert lines[-1] == AT + "refused: zombie: state Z"
+
+
+def test_a_rehearsal_says_would() -> None:
+    (lines,) = told(update(runs.strike("c1", p.STRIKE_STATE_PLANNED, dry_run=True)))
+    assert lines == ["wave one: dry run", AT + "would be hit: terminate, SIGKILL after 10s"]
+
+
+def test_the_coordinators_lines_are_said_unless_they_repeat_the_strikes() -> None:
+    log = (
+        "wave one: 1 of 30 candidates",
+        "permit granted, sent: a-1 worker@[0] pid 412",
+        "permit withheld: a-2 worker@[1] pid 9: in_flight: 1 of 1 used",
+        "struck: a-1 worker@[0] pid 412",
+        "not recovered: x",
+        "wave one: done",
+    )
+    first, again = told(update(runs.strike(), log=log), update(runs.strike(), log=log))
+    assert first[:2] == ["wave one: 1 of 30 candidates", log[2]]
+    assert len(first) == 3, "the wave is announced once"
+    assert again == [], "after a reconnect the log may come again"
+
+
+def test_an_exit_by_itself_is_not_called_a_kill() -> None:
+    own = runs.strike("c1", p.STRIKE_STATE_GONE, exit=p.Exit(code=3, source="pidfd"))
+    assert told(update(runs.strike()), update(own))[1] == [AT + "exited by itself with code 3 (pidfd)"]
+
+
+def test_the_closing_words_count_outcomes_and_times() -> None:
+    refused = runs.strike("c2", p.STRIKE_STATE_REFUSED)
+    view = runs.ended(o.RUN_VERDICT_HELD, runs.recovered(), refused, why="all recovered")
+    lines = [line.plain for line in closing(view)]
+    assert lines[0] == "HELD  all recovered"
+    assert "run         r7f3 · 2 of 2 waves in 12.40 s · seed 7" in lines
+    assert "strikes     1 recovered, 1 refused" in lines
+    assert "recovery    median 3.20 s, longest 3.20 s" in lines
+
+
+def test_how_it_stands_names_what_is_in_flight_and_counts_what_waits() -> None:
+    strikes = [runs.strike(f"c{n}", p.STRIKE_STATE_STRUCK) for n in range(5)]
+    strikes += [runs.strike("d", p.STRIKE_STATE_PLANNED), runs.strike("e", p.STRIKE_STATE_RECOVERED)]
+    text = standing(runs.run(*strikes)).plain
+    assert text.startswith("wave 1 of 2 one · 1 recovered · in flight: a-1 worker@[0] struck, ")
+    assert text.endswith(" and 2 more · 1 waiting for a permit")
+
+
+def test_an_enum_value_newer_than_this_program_is_no_error() -> None:
+    newer = runs.strike()
+    newer.state = 99  # type: ignore[assignment]
+    assert told(update(newer))[0][0] == "wave one"
+    view = runs.ended(o.RUN_VERDICT_HELD)
+    view.verdict = 99  # type: ignore[assignment]
+    assert closing(view)[0].plain.startswith("UNKNOWN (99)")

@@ -1,0 +1,62 @@
+"""Wire things as people read them."""
+
+import pytest
+
+from killdeer.v1 import operator_pb2 as o
+from killdeer.v1 import process_pb2 as p
+from killdeer_cli import text, words
+from killdeer_cli.exits import Refused
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "said"),
+    [
+        (85_000, "85 us"),
+        (2_100_000, "2.1 ms"),
+        (104_000_000, "104 ms"),
+        (3_200_000_000, "3.20 s"),
+        (125_000_000_000, "2m5s"),
+    ],
+)
+def test_a_measured_time_has_a_fitting_unit(nanoseconds: int, said: str) -> None:
+    assert text.took(nanoseconds) == said
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (p.Action(kill=p.Kill(signal=9)), "kill with SIGKILL"),
+        (p.Action(kill=p.Kill(signal=40)), "kill with signal 40"),
+        (p.Action(terminate=p.Terminate(grace_ms=10_000)), "terminate, SIGKILL after 10s"),
+        (p.Action(terminate=p.Terminate(grace_ms=0)), "terminate, no SIGKILL"),
+        (p.Action(pause=p.Pause(length_ms=90_000)), "pause for 1m30s"),
+        (p.Action(), "an action newer than this command line"),
+    ],
+)
+def test_an_action_is_said_in_words(action: p.Action, said: str) -> None:
+    assert text.action_text(action) == said
+
+
+def test_names_of_the_wire_become_words() -> None:
+    assert text.reason_text(p.REASON_ACTION_NOT_ALLOWED) == "action not allowed"
+    assert text.verdict_text(o.RUN_VERDICT_NOT_RECOVERED) == "not recovered"
+    assert text.state_text(p.STRIKE_STATE_STRUCK) == "struck"
+    assert text.run_state_text(o.RUN_STATE_ABORTING) == "aborting"
+
+
+def test_a_count_has_its_plural_and_its_thousands() -> None:
+    assert text.counted(1, "host") == "1 host"
+    assert text.counted(1204, "host") == "1,204 hosts"
+    assert text.counted(2, "entry", "entries") == "2 entries"
+
+
+def test_labels_on_the_command_line_are_any_of_for_a_key_and_all_of_for_keys() -> None:
+    matches = words.host_labels("role=payment, zone=a,zone=b")
+    assert [(match.key, list(match.values)) for match in matches] == [("role", ["payment"]), ("zone", ["a", "b"])]
+    assert words.host_labels("") == []
+
+
+@pytest.mark.parametrize("typed", ["role", "role=", "=a", "role=a,zone"])
+def test_a_label_without_a_value_is_refused(typed: str) -> None:
+    with pytest.raises(Refused, match="KEY=VALUE"):
+        words.host_labels(typed)

@@ -6,14 +6,14 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 AGENT_URI = "spiffe://killdeer/agent/"
 
-T = TypeVar("T")
+RENEW = "move agents/HOST away on the coordinator, `killdeer-coordinator init --agent HOST`, and take what it makes"
 
 
 class IntroductionError(Exception):
@@ -59,11 +59,9 @@ class Introduction:
         try:
             seen = _met(here, there)
         except ssl.SSLCertVerificationError as error:
-            raise IntroductionError(
-                f"{self.cert}: {error.verify_message}", "have it issued anew: killdeer-coordinator init --agent HOST"
-            ) from error
+            raise IntroductionError(f"{self.cert}: {error.verify_message}", RENEW) from error
         except ssl.SSLError as error:
-            raise IntroductionError(f"{self.cert}: {error.reason or error}", "have it issued anew") from error
+            raise IntroductionError(f"{self.cert}: {error.reason or error}", RENEW) from error
         names = [value for kind, value in seen.get("subjectAltName", ()) if kind == "URI"]
         hosts = [name.removeprefix(AGENT_URI) for name in names if name.startswith(AGENT_URI)]
         if len(hosts) != 1:
@@ -129,7 +127,7 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
         raise raised[0]
 
 
-def _met(here: ssl.SSLContext, there: ssl.SSLContext) -> dict[str, tuple[tuple[str, str], ...]]:
+def _met(here: ssl.SSLContext, there: ssl.SSLContext) -> dict[str, Any]:
     """Both ends of a handshake in memory; what the far one learns of the near one's certificate."""
     outward, inward = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = here.wrap_bio(inward, outward)
@@ -160,7 +158,7 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def _named(file: Path, remedy: str):  # type: ignore[no-untyped-def]
+def _named(file: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except ssl.SSLError as error:

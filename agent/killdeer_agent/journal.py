@@ -18,7 +18,7 @@ from killdeer_agent.core.words import Record
 VERSION = 1
 _MAGIC = b"killdeer journal "
 _HEADER = _MAGIC + b"%d\n" % VERSION
-_NAME = "journal"
+NAME = "journal"
 _NEW_NAME = "journal.new"
 _REMEDY = "stop the agent and move the file away, so that it begins anew"
 
@@ -66,7 +66,7 @@ class Journal:
 
     @property
     def path(self) -> Path:
-        return self._directory / _NAME
+        return self._directory / NAME
 
     @property
     def size(self) -> int:

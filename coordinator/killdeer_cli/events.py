@@ -39,11 +39,7 @@ def events(
 def event_line(one: o.WatchEventsResponse) -> Text:
     event = one.event
     kind, what, style = _told(event)
-    ours = (
-        f"  (strike {event.command_id[:8]}{f' of run {one.run_id}' if one.run_id else ''})"
-        if event.command_id
-        else ""
-    )
+    ours = f"  (strike {event.command_id})" if event.command_id else ""
     return Text.assemble(
         (f"{clock(one.received_unix_ms)}  {event.host}  ", "dim"),
         (f"{kind:<6}  ", "bold"),
@@ -64,7 +60,8 @@ def _told(event: p.KernelEvent) -> tuple[str, str, str]:
             left = event.exit
             how = f"killed by {signal_name(left.signal)}" if left.signal else f"exited with code {left.code}"
             core = ", core dumped" if left.core_dumped else ""
-            return "exit", f"{_party(left.process)} {how}{core} after {took(left.age_ms * 1_000_000)}", ""
+            age = f" after {took(left.age_ms * 1_000_000)}" if left.age_ms else ""
+            return "exit", f"{_party(left.process)} {how}{core}{age}", ""
         case "exec":
             return "exec", f"{_party(event.exec.process)} runs {event.exec.file}", ""
         case "oom":
@@ -81,5 +78,5 @@ def _told(event: p.KernelEvent) -> tuple[str, str, str]:
 
 
 def _party(party: p.Party) -> str:
-    pid = f"{party.pid}" if party.pid else f"host pid {party.host_pid}"
-    return f"{party.name or '?'} ({pid})"
+    pid = f"pid {party.pid}" if party.pid else f"host pid {party.host_pid}"
+    return f"{party.name} ({pid})" if party.name else pid

@@ -134,7 +134,7 @@ def summary(progress: HaltProgress, stopped_ms: int) -> Text:
     style = "yellow" if progress.unanswered else "green"
     text = Text(f"{progress.stopped:,} of {len(progress.hosts):,} stopped", style=style)
     if progress.stopped:
-        text.append(f" in {stopped_ms / 1_000:.1f} s")
+        text.append(f" in {stopped_ms / 1_000:.1f} s" if stopped_ms >= 100 else f" in {stopped_ms} ms")
     if silent:
         text.append(f"; {len(silent):,} not answered yet{_bound(silent)}")
     if unreachable:

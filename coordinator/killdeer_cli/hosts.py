@@ -7,6 +7,7 @@ from rich.text import Text
 
 from killdeer.terms import NAMES
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
 from killdeer_cli.screen import AsJson, Reason, connected, print_json, say, screen, table
 from killdeer_cli.text import clock, counted, evidence_text
 from killdeer_cli.verbs import Group, Verb, application
@@ -78,7 +79,7 @@ def _notes(host: o.HostView) -> list[str]:
         notes.append(f"not reverted yet: {', '.join(host.reverts_left)}")
     if host.events_lost:
         notes.append(f"{counted(host.events_lost, 'kernel event')} lost")
-    if host.evidence_detail:
+    if host.evidence_detail and host.evidence != EVIDENCE_LEVEL_BPF:
         notes.append(host.evidence_detail)
     if host.cannot_evaluate:
         fields = ", ".join(NAMES.get(field, f"field {field}") for field in host.cannot_evaluate)

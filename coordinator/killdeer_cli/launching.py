@@ -57,8 +57,6 @@ def launch(
             else:
                 say(f"run {started.run_id} is under way: killdeer watch {started.run_id}")
             return exits.DONE
-        if not as_json:
-            say(Text(f"run {started.run_id}", style="bold"))
         return attend(client, started.run_id, inbox, as_json=as_json, aborts=True)
 
 

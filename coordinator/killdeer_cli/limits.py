@@ -25,10 +25,10 @@ def limits(ctx: typer.Context, as_json: AsJson = False) -> None:
         listed.add_row(
             limit.scope,
             f"{limit.used:,}",
-            f"{limit.limit:,}",
+            f"{limit.limit:,}" if limit.limit else "none",
             limit.where,
             limit.source,
-            style="yellow" if limit.used >= limit.limit else None,
+            style="yellow" if limit.limit and limit.used >= limit.limit else None,
         )
     screen().print(listed)
 

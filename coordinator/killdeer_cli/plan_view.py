@@ -14,10 +14,12 @@ from killdeer_cli.text import action_text, counted, process_text, reason_text
 SHOWN_HASH = 12
 """Digits of a plan's hash that people copy; `run --plan` takes them."""
 NAMED = 4
-"""Victims, hosts or instances named before the rest is counted."""
+"""Hosts named before the rest is counted."""
+NAMED_WIDTH = 75
+"""Characters of victims named before the rest is counted."""
 
 Victims = dict[tuple[str, str, int], list[str]]
-"""(host, service, ordinal) -> the waves it would be hit in."""
+"""(host, service, ordinal) -> the waves it would be hit in; a dry run hits nobody."""
 
 
 def plan_lines(plan: o.PlanView) -> list[Text]:
@@ -154,18 +156,27 @@ def _wave(wave: o.PlannedWave) -> Text:
     over = f" over {format_duration(wave.spread_ms)}" if wave.spread_ms else ""
     rehearsal = ", dry run" if wave.dry_run else ""
     line = Text.assemble((f"  {name:<12} ", "bold"), f"{counted(wave.strikes, 'strike')}{over}{rehearsal}: {what}")
-    named = [process_text(one.host, one.service, one.ordinal) for one in wave.victims[:NAMED]]
-    if len(wave.victims) > NAMED:
-        named.append(f"{len(wave.victims) - NAMED:,} more")
+    named = _some(process_text(one.host, one.service, one.ordinal) for one in wave.victims)
     if named:
-        line.append(f"\n{'':15}{', '.join(named)}", style="dim")
+        line.append(f"\n{'':15}{named}", style="dim")
     return line
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names, as many as fit on a line, and the count of the others."""
+    listed = list(names)
+    shown = 0
+    while shown < len(listed) and len(", ".join(listed[: shown + 1])) <= NAMED_WIDTH:
+        shown += 1
+    shown = max(shown, 1)
+    rest = [f"{len(listed) - shown:,} more"] if len(listed) > shown else []
+    return ", ".join([*listed[:shown], *rest])
 
 
 def _victims(plan: o.PlanView) -> Victims:
     victims: Victims = {}
     for wave in plan.waves:
-        for one in wave.victims:
+        for one in () if wave.dry_run else wave.victims:
             waves = victims.setdefault((one.host, one.service, one.ordinal), [])
             if wave.name not in waves:
                 waves.append(wave.name)

@@ -33,7 +33,7 @@ OPEN = frozenset(
 _IN_FLIGHT = OPEN - {p.STRIKE_STATE_PLANNED}
 _WAVE = re.compile(r"wave (.+): \d")
 _REPEATS = re.compile(
-    "wave .+: done$|would hit: |permit granted|ending: "
+    "run |wave .+: done$|would hit: |permit granted|ending: "
     + "".join(f"|{word}: " for word in (*words_of(p.StrikeState), *words_of(o.RunVerdict)))
 )
 _CLOSING = {
@@ -57,7 +57,9 @@ class Narrator:
     def tell(self, update: o.WatchRunResponse) -> list[Text]:
         before, self.run = self.run, update.run
         known = {} if before is None else {strike.command_id: strike for strike in before.strikes}
-        lines = self._log(update.log)
+        lines = [] if before is not None else [Text(_head(update.run), style="bold")]
+        log = self._log(update.log)
+        lines += log.pop("", [])
         for strike in update.run.strikes:
             # What waits for its permit is nothing yet.
             if strike.state == p.STRIKE_STATE_PLANNED and not strike.dry_run:
@@ -66,29 +68,41 @@ class Narrator:
             if told is not None and told.state == p.STRIKE_STATE_PLANNED and not strike.dry_run:
                 told = None
             if told is None:
-                lines += self._wave(strike)
+                lines += self._begun(strike, log)
             lines += _dry(told, strike) if strike.dry_run else _strike(told, strike)
+        for of_wave in log.values():
+            lines += of_wave
         if update.run.state == o.RUN_STATE_ABORTING and (before is None or before.state != o.RUN_STATE_ABORTING):
             lines.append(Text("aborting: no more strikes; waiting for the reverts", style="yellow"))
         return lines
 
-    def _log(self, log: Iterable[str]) -> list[Text]:
-        """Lines of the coordinator that the strikes and the verdict do not say themselves, each once."""
-        lines = []
+    def _log(self, log: Iterable[str]) -> dict[str, list[Text]]:
+        """By wave, first those before any: the coordinator's lines that the strikes and the verdict do not say
+        themselves, each once. The first of a wave announces it.
+        """
+        waves: dict[str, list[Text]] = {"": []}
+        current = ""
         for line in log:
             if line in self._heard or _REPEATS.match(line):
                 continue
             self._heard.add(line)
-            wave = _WAVE.match(line)
-            if wave is not None:
-                self._announced.add(wave[1])
-            lines.append(Text(line, style="bold" if wave else "dim"))
-        return lines
+            if announced := _WAVE.match(line):
+                current = announced[1]
+                self._announced.add(current)
+            waves.setdefault(current, []).append(Text(line, style="bold" if announced else "dim"))
+        return waves
 
-    def _wave(self, strike: o.StrikeView) -> Iterator[Text]:
+    def _begun(self, strike: o.StrikeView, log: dict[str, list[Text]]) -> list[Text]:
+        """What is to be said before the first strike of a wave."""
         if strike.wave not in self._announced:
             self._announced.add(strike.wave)
-            yield Text(f"wave {strike.wave}{': dry run' if strike.dry_run else ''}", style="bold")
+            return [Text(f"wave {strike.wave}{': dry run' if strike.dry_run else ''}", style="bold")]
+        return log.pop(strike.wave, [])
+
+
+def _head(run: o.RunView) -> str:
+    by = f", started by {run.started_by}" if run.started_by else ""
+    return f"run {run.run_id} of {run.experiment}, seed {run.seed}{by}"
 
 
 def _dry(told: o.StrikeView | None, strike: o.StrikeView) -> Iterator[Text]:
@@ -132,7 +146,9 @@ def _blow(told: p.Blow | None, blow: p.Blow, strike: o.StrikeView) -> Iterator[T
     kernel = ""
     if blow.kernel_verdict:
         by = f"sent by pid {blow.sender_pid}, " if blow.sender_pid else ""
-        kernel = f"the kernel saw {sent} {by}{blow.kernel_verdict.replace('_', ' ')}"
+        # SIGCONT resumes when it is generated; that nobody handles it besides is no news.
+        verdict = "" if blow.revert else blow.kernel_verdict.replace("_", " ")
+        kernel = f"the kernel saw {sent} {by}{verdict}".rstrip(", ")
     if told is None and kernel:
         yield _line(strike, kernel)
     elif told is None:
@@ -142,7 +158,11 @@ def _blow(told: p.Blow | None, blow: p.Blow, strike: o.StrikeView) -> Iterator[T
 
 
 def _exit(seen: p.Exit) -> str:
-    how = f"killed by {signal_name(seen.signal)}" if seen.signal else f"exited by itself with code {seen.code}"
+    if seen.source != "bpf":
+        # A pidfd tells that it has exited, neither how nor why (I8).
+        how = "exited, how is not known without kernel evidence,"
+    else:
+        how = f"killed by {signal_name(seen.signal)}" if seen.signal else f"exited by itself with code {seen.code}"
     core = ", core dumped" if seen.core_dumped else ""
     after = f" {took(seen.after_blow_ns)} after the signal" if seen.after_blow_ns else ""
     source = f" ({seen.source})" if seen.source else ""
@@ -198,7 +218,8 @@ def closing(run: o.RunView) -> list[Text]:
     ):
         if times:
             times.sort()
-            lines.append(Text(f"{what:<12}median {took(times[len(times) // 2])}, longest {took(times[-1])}"))
+            several = f"median {took(times[len(times) // 2])}, longest {took(times[-1])}"
+            lines.append(Text(f"{what:<12}{several if len(times) > 1 else took(times[0])}"))
     return lines
 
 

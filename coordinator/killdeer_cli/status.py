@@ -24,7 +24,8 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         say(line)
     production = " (production)" if context.production else ""
     roles = f" ({', '.join(response.roles)})" if response.roles else ""
-    say(f"context    {context.name}{production}, coordinator {response.version}, you are {response.name}{roles}")
+    version = f", coordinator {response.version}" if response.version else ""
+    say(f"context    {context.name}{production}{version}, you are {response.name}{roles}")
 
 
 def _lines(status: o.GetStatusResponse) -> list[Text]:

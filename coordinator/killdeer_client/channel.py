@@ -9,24 +9,6 @@ CONNECT_MS = 3_000
 PING_EVERY_MS = 10_000
 PING_ANSWER_MS = 5_000
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.keepalive_time_ms", PING_EVERY_MS),
-    ("grpc.keepalive_timeout_ms", PING_ANSWER_MS),
-    # Without this one the answer is waited for a minute, whatever keepalive_timeout_ms says (gRPC core
-    # takes the longer of the two).
-    ("grpc.http2.ping_timeout_ms", PING_ANSWER_MS),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A connection attempt lasts as long as the least time between two; the default is 20 s.
-    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", CONNECT_MS),
-    # A coordinator is dialled directly: a halt must not depend on a proxy somebody exported.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    # The plan of a large fleet names each candidate.
-    ("grpc.max_receive_message_length", 256 * 1024 * 1024),
-)
-
 
 def open_channel(context: Context, address: str) -> grpc.Channel:
     """Opens nothing yet: the first call connects. Raises ContextError for keys that cannot be read."""
@@ -44,5 +26,25 @@ def open_channel(context: Context, address: str) -> grpc.Channel:
     credentials = grpc.ssl_channel_credentials(
         root_certificates=parts["ca"], private_key=parts["key"], certificate_chain=parts["cert"]
     )
-    options = (*_OPTIONS, ("grpc.ssl_target_name_override", context.server_name))
-    return grpc.secure_channel(address, credentials, options=options)
+    return grpc.secure_channel(address, credentials, options=_options(context.server_name))
+
+
+def _options(server_name: str) -> tuple[tuple[str, int | str], ...]:
+    return (
+        ("grpc.keepalive_time_ms", PING_EVERY_MS),
+        ("grpc.keepalive_timeout_ms", PING_ANSWER_MS),
+        # Without this one the answer is waited for a minute, whatever keepalive_timeout_ms says (gRPC core
+        # takes the longer of the two).
+        ("grpc.http2.ping_timeout_ms", PING_ANSWER_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A connection attempt lasts as long as the least time between two; the default is 20 s.
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", CONNECT_MS),
+        # A coordinator is dialled directly: a halt must not depend on a proxy somebody exported.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+        # The plan of a large fleet names each candidate.
+        ("grpc.max_receive_message_length", 256 * 1024 * 1024),
+        ("grpc.ssl_target_name_override", server_name),
+    )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
 from tests.support.rights import as_nobody
 from tests.support.strikes import LEADER_DIES, until
@@ -19,6 +21,7 @@ from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts
 from killdeer_agent.core.warrant import unstruck
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
+from killdeer_agent.kernel.stat import parse_stat
 
 SLEEP = os.path.realpath("/bin/sleep")
 ODD_NAMES = ["a b", ") R 1 1 (", "((", "a) (b", "tab\there", "new\nline", "é", ""]
@@ -357,6 +360,23 @@ def test_i1_an_exec_of_the_same_file_with_the_same_arguments_is_a_new_program(ke
 
     assert (after.cmdline, after.exe) == seen[:2]
     assert after.program != seen[2]
+
+
+def test_i1_another_file_is_another_program_wherever_its_stack_begins(folder: FakeProc) -> None:
+    programs = set()
+    for exe in (SLEEP, os.path.realpath("/bin/cat")):
+        folder.add(7, "web", exe=exe)
+        programs.add(ProcFacts(7, str(folder.root)).program)
+
+    assert len(programs) == 2
+
+
+@given(comm=st.binary(max_size=63), pid=st.integers(1, 4_194_304))
+def test_a_name_of_any_bytes_tears_no_stat_line(comm: bytes, pid: int) -> None:
+    numbers = list(range(4, 53))
+    stat = parse_stat(b"%d (%s) S %s\n" % (pid, comm, " ".join(map(str, numbers)).encode()))
+
+    assert stat == (comm, "S", 4, 9, 20, 22, 26, 28)
 
 
 def test_an_upgrade_that_replaces_the_file_is_not_a_new_program(kernel: KernelHost, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tests.support import strikes as s
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts, Now
-from killdeer_agent.core.words import Revert
+from killdeer_agent.core.words import Record, Revert
+from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts
 
@@ -79,8 +80,9 @@ def test_r5_one_that_somebody_else_stopped_is_refused(victim: int) -> None:
 
 
 def test_r5_one_whose_leader_is_dead_is_refused() -> None:
-    with s.running(*s.LEADER_DIES) as child:
+    with s.running(*s.LEADER_DIES_ON_COMMAND) as child:
         right = s.warrant(s.identity(child.pid))
+        s.command(child)
         s.until(lambda: ProcFacts(child.pid).state == "Z")
         refusal = s.striker().open(s.opening(right))
         assert refusal is not None and refusal.reason == Reason.REASON_LEADER_DEAD
@@ -103,7 +105,7 @@ def test_i10_a_pid_that_cannot_be_is_a_named_refusal(victim: int, pid: int) -> N
 
 
 def test_i1_a_thread_is_no_process() -> None:
-    with s.running(*s.LEADER_DIES) as child:
+    with s.running(*s.LEADER_DIES_ON_COMMAND) as child:
         tasks = Path(f"/proc/{child.pid}/task")
         s.until(lambda: len(list(tasks.iterdir())) > 1)
         thread = next(int(task.name) for task in tasks.iterdir() if int(task.name) != child.pid)
@@ -175,9 +177,7 @@ def test_i1_an_exec_between_open_and_strike_is_refused_as_changed() -> None:
     with s.running(*s.EXECS_ON_COMMAND) as child:
         striker, right = s.striker(), s.warrant(s.identity(child.pid))
         assert striker.open(s.opening(right)) is None
-        assert child.stdin is not None
-        child.stdin.write(b"\n")
-        child.stdin.flush()
+        s.command(child)
         s.until(lambda: ProcFacts(child.pid).cmdline == "sleep 300")
         done = striker.strike(s.blow(right))
         assert done.refusal is not None and done.refusal.reason == Reason.REASON_CHANGED
@@ -216,9 +216,7 @@ def test_i1_an_exec_in_the_instant_of_the_signal_is_struck_changed() -> None:
             @property
             def unit(self) -> str:
                 if striking and ProcFacts(child.pid).program == first:
-                    assert child.stdin is not None
-                    child.stdin.write(b"\n")
-                    child.stdin.flush()
+                    s.command(child)
                     s.until(lambda: ProcFacts(child.pid).cmdline == "sleep 300")
                 return super().unit
 
@@ -409,6 +407,27 @@ def test_r13_a_paused_victim_is_resumed_by_identity_alone(victim: int, tmp_path:
     striker.close("c1")
 
 
+def test_r13_a_revert_works_when_the_disk_of_the_journal_is_gone(
+    victim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    journal, _, _ = Journal.open(tmp_path)
+    striker, right = s.striker(tmp_path / "halt"), s.warrant(s.identity(victim))
+    assert striker.open(s.opening(right)) is None
+    assert striker.strike(s.blow(right, signal.SIGSTOP)).refusal is None
+    assert s.stopped(victim)
+    with monkeypatch.context() as gone:
+        gone.setattr(os, "fdatasync", fails)
+        with pytest.raises(JournalError):
+            journal.append(Record("reverting", {"command": "c1"}))
+        assert striker.revert(Revert(command_id="c1", process=right.process)).problem == ""
+    assert resumed(victim)
+    striker.close("c1")
+    journal.close()
+
+
 def test_r13_a_held_victim_is_resumed_when_proc_cannot_be_read(victim: int) -> None:
     broken = False
 
@@ -480,3 +499,51 @@ def test_i6_a_resume_that_the_kernel_refuses_is_a_problem(victim: int, monkeypat
     monkeypatch.setattr(signal, "pidfd_send_signal", refuses)
     reverted = s.striker().revert(Revert(command_id="c1", process=s.identity(victim)))
     assert "Operation not permitted" in reverted.problem
+
+
+# --- hold, after a restart ----------------------------------------------------------------------------------
+
+
+def test_after_a_restart_the_same_process_is_held_again_to_see_its_exit(victim: int) -> None:
+    striker = s.striker()
+    assert striker.hold("c1", s.identity(victim))
+    pidfd = striker.fileno("c1")
+    assert pidfd is not None
+    assert striker.hold("c1", s.identity(victim)) and striker.fileno("c1") == pidfd
+    striker.close("c1")
+
+
+def test_i8_after_a_restart_one_that_has_exited_or_lost_its_pid_is_gone(victim: int) -> None:
+    process, striker = s.identity(victim), s.striker()
+    assert not striker.hold("c1", s.identity(victim, later_ticks=-7))
+    assert not striker.hold("c1", replace(process, boot_id="00000000-0000-0000-0000-000000000000"))
+    os.kill(victim, signal.SIGKILL)
+    exit_signal(victim)
+    assert not striker.hold("c1", process)
+    assert striker.fileno("c1") is None
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), FactMissing(Reason.REASON_GONE, "hidden by hidepid")]
+)
+def test_i8_after_a_restart_a_process_that_cannot_be_looked_at_has_not_exited(
+    victim: int, error: Exception
+) -> None:
+    def unreadable(pid: int) -> Facts:
+        raise error
+
+    striker = s.striker(facts_of=unreadable)
+    assert striker.hold("c1", s.identity(victim))
+    assert striker.fileno("c1") is None
+
+
+def test_i8_after_a_restart_a_pidfd_that_cannot_be_had_is_no_exit(
+    victim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    striker = s.striker()
+    assert striker.hold("c1", s.identity(victim))
+    assert striker.fileno("c1") is None

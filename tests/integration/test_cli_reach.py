@@ -160,3 +160,20 @@ def test_the_next_coordinator_is_asked_when_the_first_is_gone(
     assert killdeer("status").code == 0
     assert killdeer("events").code == 0
     assert len(served.operator.requests("GetStatus")) == 1
+
+
+def test_context_use_changes_which_fleet_is_spoken_to(
+    served: Served, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_context(tmp_path, [served.address], authority)
+    section = path.read_text().split("\n\n", 1)[1]
+    path.write_text(path.read_text() + "\n" + section.replace("[context.test]", "[context.other]"))
+    context(monkeypatch, path)
+    assert killdeer("context", "use", "other").code == 0
+    said = killdeer("context")
+    assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [["test", served.address], ["*", "other"]]
+    assert "context    other" in killdeer("status").out
+    assert "context    test" in killdeer("--context", "test", "status").out
+    refused = killdeer("context", "use", "othr")
+    assert refused.code == 2
+    assert "did you mean 'other'?" in refused.err

@@ -25,6 +25,7 @@ class FakeAgent:
     changes: bool = False
     mute: bool = False  # hears, says nothing
     deaf_to_strikes: bool = False  # a strike gets lost
+    answers_scans: bool = True
     boot_id: str = "boot-1"
     session: str = ""
     halts: Halts = field(default_factory=Halts)
@@ -76,7 +77,7 @@ class FakeAgent:
             case "lease_renewal":
                 self._higher(frame.lease_renewal.position)
                 self.halts = self.halts.union(Halts.from_wire(frame.lease_renewal.halts))
-            case "scan":
+            case "scan" if self.answers_scans:
                 answers.append(self._scan(frame.scan, now_ns))
             case "strike" if not self.deaf_to_strikes:
                 answers += self._strike(frame.strike, now_ns)

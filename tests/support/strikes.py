@@ -24,12 +24,13 @@ SECOND = 1_000_000_000
 SLEEP = ("sleep", "300")
 # Becomes another program once it reads a line.
 EXECS_ON_COMMAND = ("sh", "-c", "read line; exec sleep 300")
-# Its first thread exits, another runs on.
-LEADER_DIES = (
+# Its first thread exits once it reads a line, another runs on.
+LEADER_DIES_ON_COMMAND = (
     sys.executable,
     "-c",
     "import ctypes, threading, time\n"
     "threading.Thread(target=time.sleep, args=(300,)).start()\n"
+    "input()\n"
     "ctypes.CDLL(None).pthread_exit(None)\n",
 )
 
@@ -64,6 +65,13 @@ def running(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
             yield child
         finally:
             child.kill()
+
+
+def command(child: subprocess.Popen[bytes]) -> None:
+    """Writes the line that it waits for."""
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.flush()
 
 
 def identity(pid: int, *, later_ticks: int = 0) -> Process:

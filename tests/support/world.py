@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from tests.support.fake_agent import FakeAgent
 
 from killdeer.halts import Halts
 from killdeer.v1 import agent_pb2 as a
@@ -36,7 +37,7 @@ from killdeer_coordinator.core.books import (
     StrikeRow,
 )
 from killdeer_coordinator.core.coordinator import Core
-from tests.support.fake_agent import FakeAgent
+from killdeer_coordinator.core.grant import Granted
 
 MS = 1_000_000
 T0_MS = 1_700_000_000_000
@@ -60,6 +61,7 @@ class MemoryStore:
     last_decision_ms: int = 0
     failing: str = ""  # every decision and read fails with this
     held: bool = False  # answers wait
+    lies_about_the_next_grant: bool = False  # it commits, and says that it failed
 
     def books(self) -> Books:
         open_runs = {k: run for k, run in self.runs.items() if run.state != o.RunState.RUN_STATE_ENDED}
@@ -134,6 +136,7 @@ class World:
         self.answers: deque[w.Decided] = deque()  # of a store that is held
         self._asks = 0
         self._links = 0
+        self._drawn = 0  # ids handed out
         self._link_host: dict[int, str] = {}
         self.core = Core()
 
@@ -270,6 +273,9 @@ class World:
         if self.store.failing:
             return w.Decided(token, None, StorePosition(), self.store.failing)
         answer = self.store.decide(decide)
+        if isinstance(answer, Granted) and self.store.lies_about_the_next_grant:
+            self.store.lies_about_the_next_grant = False
+            return w.Decided(token, None, StorePosition(), "the connection was lost")
         return w.Decided(token, answer, self.store.position)
 
     def _deliver(self, link: int, frame: a.ConnectResponse) -> Iterable[w.Input]:
@@ -288,5 +294,5 @@ class World:
         yield w.Left(link)
 
     def _fresh(self) -> str:
-        self._asks_of_chance = getattr(self, "_asks_of_chance", 0) + 1
-        return hashlib.sha256(f"fresh {self._asks_of_chance}".encode()).hexdigest()
+        self._drawn += 1
+        return hashlib.sha256(f"fresh {self._drawn}".encode()).hexdigest()

@@ -18,6 +18,23 @@ def test_who_would_be_hit_is_named_with_pid_and_waves() -> None:
     assert "  would be hit  worker@[0]  pid 412 python3  in one" in shown(runs.plan())
 
 
+def test_a_rehearsal_hits_nobody() -> None:
+    plan = runs.plan()
+    plan.waves[0].dry_run = True
+    assert "  could be hit  worker@" in shown(plan)
+    assert not any("would be hit" in line for line in shown(plan))
+
+
+def test_the_victims_of_a_wave_are_named_as_far_as_they_fit() -> None:
+    plan = runs.plan()
+    plan.waves[0].victims.extend(
+        o.PlannedVictim(host=f"host-{n}.example.com", service="payment-worker@", ordinal=n) for n in range(30)
+    )
+    (line,) = [line for line in shown(plan) if line.endswith("more")]
+    assert len(line) <= 100
+    assert line.strip().startswith("a-1 worker@[0], host-0.example.com payment-worker@[0], ")
+
+
 def test_who_could_be_hit_is_counted_and_who_could_not_has_a_reason() -> None:
     plan = runs.plan()
     protected = p.Verdict(allowed=False, reason=p.REASON_PROTECTED, detail="sshd is built in")

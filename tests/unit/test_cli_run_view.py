@@ -8,8 +8,11 @@ from killdeer_cli.run_view import Narrator, closing, standing
 
 
 def told(*updates: o.WatchRunResponse) -> list[list[str]]:
+    """The lines of each update; without the first of all, which names the run."""
     narrator = Narrator()
-    return [[line.plain for line in narrator.tell(update)] for update in updates]
+    lines = [[line.plain for line in narrator.tell(update)] for update in updates]
+    assert lines[0].pop(0).startswith("run r7f3 of worker-survives, seed 7")
+    return lines
 
 
 def update(*strikes: o.StrikeView, log: tuple[str, ...] = ()) -> o.WatchRunResponse:
@@ -50,6 +53,12 @@ def test_a_revert_is_called_one() -> None:
     assert reverted == [AT + "SIGCONT (revert) sent to pid 412"]
 
 
+def test_a_resumed_process_is_not_said_to_have_ignored_it() -> None:
+    resumed = p.Blow(number=2, signal=18, sent_boot_ns=9, revert=True, kernel_verdict="ignored", sender_pid=88)
+    _, reverted = told(update(runs.strike()), update(runs.strike("c1", p.STRIKE_STATE_STRUCK, blows=[resumed])))
+    assert reverted == [AT + "the kernel saw SIGCONT (revert) sent by pid 88"]
+
+
 def test_a_refusal_has_its_named_reason() -> None:
     (lines,) = told(update(runs.strike("c1", p.STRIKE_STATE_REFUSED, reason=p.REASON_ZOMBIE, detail="state Z")))
     assert lines[-1] == AT + "refused: zombie: state Z"
@@ -62,6 +71,7 @@ def test_a_rehearsal_says_would() -> None:
 
 def test_the_coordinators_lines_are_said_unless_they_repeat_the_strikes() -> None:
     log = (
+        "run r7f3 of worker-survives, seed 7, started by op",
         "wave one: 1 of 30 candidates",
         "permit granted, sent: a-1 worker@[0] pid 412",
         "permit withheld: a-2 worker@[1] pid 9: in_flight: 1 of 1 used",
@@ -70,14 +80,34 @@ def test_the_coordinators_lines_are_said_unless_they_repeat_the_strikes() -> Non
         "wave one: done",
     )
     first, again = told(update(runs.strike(), log=log), update(runs.strike(), log=log))
-    assert first[:2] == ["wave one: 1 of 30 candidates", log[2]]
+    assert first[:2] == ["wave one: 1 of 30 candidates", log[3]]
     assert len(first) == 3, "the wave is announced once"
     assert again == [], "after a reconnect the log may come again"
 
 
+def test_waves_that_come_in_one_update_are_told_in_their_order() -> None:
+    rehearsed = runs.strike("c1", p.STRIKE_STATE_PLANNED, dry_run=True)
+    rehearsed.wave = "rehearsal"
+    log = ("wave rehearsal: 1 of 9 candidates", "wave rehearsal: done", "wave one: 1 of 9 candidates")
+    (lines,) = told(update(rehearsed, runs.strike("c2"), log=log))
+    assert lines == [
+        "wave rehearsal: 1 of 9 candidates",
+        AT + "would be hit: terminate, SIGKILL after 10s",
+        "wave one: 1 of 9 candidates",
+        AT + "terminate, SIGKILL after 10s (pid 412, python3)",
+    ]
+
+
 def test_an_exit_by_itself_is_not_called_a_kill() -> None:
-    own = runs.strike("c1", p.STRIKE_STATE_GONE, exit=p.Exit(code=3, source="pidfd"))
-    assert told(update(runs.strike()), update(own))[1] == [AT + "exited by itself with code 3 (pidfd)"]
+    own = runs.strike("c1", p.STRIKE_STATE_GONE, exit=p.Exit(code=3, source="bpf"))
+    assert told(update(runs.strike()), update(own))[1] == [AT + "exited by itself with code 3 (bpf)"]
+
+
+def test_what_a_pidfd_saw_is_not_called_an_exit_with_code_0() -> None:
+    seen = runs.strike("c1", p.STRIKE_STATE_GONE, exit=p.Exit(source="pidfd"))
+    (line,) = told(update(runs.strike()), update(seen))[1]
+    assert "how is not known" in line
+    assert "code" not in line
 
 
 def test_the_closing_words_count_outcomes_and_times() -> None:
@@ -87,7 +117,7 @@ def test_the_closing_words_count_outcomes_and_times() -> None:
     assert lines[0] == "HELD  all recovered"
     assert "run         r7f3 · 2 of 2 waves in 12.40 s · seed 7" in lines
     assert "strikes     1 recovered, 1 refused" in lines
-    assert "recovery    median 3.20 s, longest 3.20 s" in lines
+    assert "recovery    3.20 s" in lines
 
 
 def test_how_it_stands_names_what_is_in_flight_and_counts_what_waits() -> None:

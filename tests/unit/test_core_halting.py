@@ -1,11 +1,12 @@
 """The emergency stop, as the coordinator's core holds it (rules R9 to R14, R28, R30)."""
 
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import LEASE_MS, World
+
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import LEASE_MS, World
 
 FILE = """\
 killdeer: 1
@@ -97,7 +98,6 @@ def test_a_run_while_halted_is_refused_with_who_and_how_to_rearm() -> None:
 def test_a_halt_holds_over_a_restart_of_the_coordinator_and_of_the_agents() -> None:
     w = fleet()
     halt(w)
-    w.agents["a-1"].session, w.agents["a-1"].session = "", w.agents["a-1"].session
     w.restart()
     assert refusal(w).code == "FAILED_PRECONDITION"
     assert all(agent.halts.active for agent in w.agents.values())

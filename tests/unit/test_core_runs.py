@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import World
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import World
 
 FILE = """\
 killdeer: 1
@@ -25,7 +25,9 @@ recovery: {{within: 20s, stable_for: 1s}}
 """
 
 
-def file(waves: str = "{name: one, strikes: 1}", limits: str = "in_flight: 1, per_host: 1", action: str = "kill") -> str:
+def file(
+    waves: str = "{name: one, strikes: 1}", limits: str = "in_flight: 1, per_host: 1", action: str = "kill"
+) -> str:
     return FILE.format(waves=waves, limits=limits, action=action)
 
 
@@ -295,6 +297,21 @@ def test_a_permit_that_is_granted_as_the_run_ends_is_never_sent() -> None:
     assert not w.store.in_flight
 
 
+def test_a_permit_that_is_granted_as_another_victim_is_lost_is_never_sent() -> None:
+    agent = FakeAgent("a-1", workers=4, recovers_ms=None)
+    w = world(agent)
+    run_id = run(w, file("{name: all, strikes: 2, over: 2s}", "in_flight: 2, per_host: 2"))
+    w.store.held = True
+    w.run(10_000, lambda: bool(w.answers) and len(w.store.permits) == 2)
+    w.hear("a-1", agent.lost(next(iter(agent.strikes))))
+    w.give(w.answers.pop())  # the word of the loss overtakes the grant
+    w.release_answers()
+    view = ended(w, run_id, 2_000)
+    assert len(w.told("a-1", "strike")) == 1
+    assert states(view) == ["lost", "refused"]
+    assert view.verdict == o.RUN_VERDICT_NOT_RECOVERED
+
+
 def test_r24_a_restart_aborts_what_was_running_and_reverts_it_as_agents_rejoin() -> None:
     agent = FakeAgent("a-1", workers=4, deaf_to_strikes=True)
     w = world(agent)
@@ -321,6 +338,25 @@ def test_a_host_that_reconnects_goes_on_with_its_strike() -> None:
     w.join("a-1")
     assert not w.told("a-1", "revert")
     assert ended(w, run_id).verdict == o.RUN_VERDICT_HELD
+
+
+def test_a_host_that_answers_no_scan_does_not_hold_up_the_others() -> None:
+    silent = FakeAgent("a-2", answers_scans=False)
+    w = world(FakeAgent("a-1", workers=3), silent)
+    w_ask = w.ask(o.RunRequest(source=file("{name: all, strikes: 3}"), seed=7, key="k"), "operator")
+    w.run(6_000)
+    view = ended(w, w.answer(w_ask, o.RunResponse).run_id)
+    assert view.verdict == o.RUN_VERDICT_HELD, view.why
+    assert {strike.victim.host for strike in view.strikes} == {"a-1"}
+
+
+def test_a_grant_whose_commit_was_reported_as_failed_is_not_sent_and_its_permit_comes_back() -> None:
+    agent = FakeAgent("a-1", workers=3)
+    w = world(agent)
+    w.store.lies_about_the_next_grant = True
+    view = ended(w, run(w, file("{name: all, strikes: 2}")))
+    assert not w.store.in_flight
+    assert sorted(states(view)) == ["recovered", "refused"]
 
 
 def test_nothing_is_granted_while_the_store_fails_and_the_run_goes_on_after() -> None:

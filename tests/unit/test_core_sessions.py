@@ -1,12 +1,13 @@
 """Sessions, leases and the store's position, as the coordinator's core holds them (rules R7, R9, R22, R23)."""
 
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import LEASE_MS, MS, World
+
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
 from killdeer_coordinator.core.roster import right_ns
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import LEASE_MS, MS, World
 
 FILE = """\
 killdeer: 1
@@ -93,6 +94,15 @@ def test_r23_an_unknown_session_is_quarantined_and_told_how_it_is_accepted() -> 
     assert "killdeer hosts accept a-1 --reason" in said.detail
     assert not w.core.roster.served()
     assert w.store.said("host.quarantined")[0].subject == "a-1"
+
+
+def test_r23_once_two_claim_one_name_neither_is_served() -> None:
+    w = fleet()
+    w.agents["a-1"].session = "of a clone"
+    w.join("a-1")  # while the first is still linked
+    assert not w.core.roster.links
+    w.run(500)
+    assert not w.core.roster.served()
 
 
 def test_r23_the_open_strikes_of_a_quarantined_host_are_unknown_and_their_permits_held() -> None:

@@ -80,6 +80,16 @@ def test_a_guard_file_is_read_whole(host: Host) -> None:
     assert "web.toml" in denied.detail
 
 
+def test_i10_a_deny_rule_whose_pattern_does_not_see_the_whole_text_denies(host: Host) -> None:
+    host.guard_file(GOOD + "[[deny]]\nprocess = ['cmdline~=--production']\n")
+    guard = host.guard()
+
+    assert guard.refuses(PlainFacts(cmdline="x" * 4_000), NOW, "terminate") is None
+    refusal = guard.refuses(PlainFacts(cmdline="x" * 5_000), NOW, "terminate")
+    assert refusal is not None
+    assert refusal.reason == Reason.REASON_DENIED
+
+
 def test_several_files_add_up_and_the_strictest_rate_holds(host: Host) -> None:
     host.guard_file(GOOD)
     host.guard_file('[[allow]]\nprocess = ["name=redis"]\nactions = ["kill"]\n[rate]\nper_minute = 2\n', "b.toml")

@@ -30,6 +30,9 @@ SWITCH_SECONDS = 0.00002
 # first, and a cgroup v1 hierarchy shows it in the root cgroup from the first moment (proc_cgroup_show).
 EXITING_MS = 20
 
+# What opening a pidfd says of a process that is no more.
+_GONE = (Reason.REASON_GONE, Reason.REASON_REUSED)
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
@@ -122,21 +125,27 @@ class Striker:
             opened.close()
 
     def hold(self, command_id: str, process: Process) -> bool:
-        """After a restart: holds the same process again, by identity alone, to see its exit. False: it is gone."""
+        """After a restart: holds the same process again, by identity alone, to see its exit.
+
+        False: it is gone. True without a `fileno`: it could not be told, and that is no exit (I8).
+        """
+        if command_id in self._held:
+            return True
         if process.boot_id != self._boot_id:
             return False
         opened = Pidfd.open(process)
         if isinstance(opened, Refusal):
-            return False
+            return opened.reason not in _GONE
         try:
-            same = self._facts_of(process.pid).start_ticks == process.start_ticks and not opened.exited()
-        except FactMissing:
-            same = False
-        if same:
+            proven = self._facts_of(process.pid).start_ticks == process.start_ticks
+            gone = opened.exited() or not proven
+        except Exception:  # not gone by that: a /proc mounted with hidepid hides the living too
+            proven, gone = False, opened.exited()
+        if proven and not gone:
             self._held[command_id] = opened
         else:
             opened.close()
-        return same
+        return not gone
 
     def close(self, command_id: str) -> None:
         """Forgets the command. Whoever waits on its `fileno` stops doing so first."""
@@ -262,7 +271,7 @@ def _continued(effect: Revert, held: Pidfd) -> Reverted:
 
 def _not_continued(effect: Revert, refusal: Refusal) -> Reverted:
     """Gone, or given to another process: nothing is left to revert. Anything else is tried again."""
-    if refusal.reason in (Reason.REASON_GONE, Reason.REASON_REUSED):
+    if refusal.reason in _GONE:
         return Reverted(command_id=effect.command_id, gone=True)
     problem = f"cannot resume pid {effect.process.pid}: {refusal.detail}"
     return Reverted(command_id=effect.command_id, problem=problem)

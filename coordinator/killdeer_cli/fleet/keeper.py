@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,11 +14,13 @@ from killdeer_cli.fleet.layout import Layout, start_ticks
 
 BACK_S = 0.3
 STOP_S = 40.0
+LISTENS_WITHIN_S = 20.0
 
 
 def host_command(layout: Layout, name: str) -> list[str]:
-    """A host is a pid and a mount namespace; an ordinary user gets them inside a user namespace."""
-    isolated = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]
+    """A host has pids, mounts and cgroup paths of its own: a login session here is none there. An ordinary user
+    gets them inside a user namespace."""
+    isolated = ["unshare", "--pid", "--mount", "--cgroup", "--fork", "--mount-proc", "--kill-child"]
     if os.geteuid():
         isolated.append("--map-root-user")
     return [*isolated, sys.executable, "-m", "killdeer_cli.fleet.host", str(layout.folder), name]
@@ -27,6 +30,7 @@ class Keeper:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         fleet = layout.read_fleet()
+        self._agents_port = fleet.agents_port
         self._commands = {"coordinator": fleet.coordinator}
         self._commands |= {name: host_command(layout, name) for name in fleet.hosts}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -39,6 +43,8 @@ class Keeper:
         pid = os.getpid()
         self._layout.keeper_file.write_text(json.dumps({"pid": pid, "start_ticks": start_ticks(pid)}))
         try:
+            self._start("coordinator")
+            self._await_coordinator()
             while not self._stopping:
                 for name in self._commands:
                     if name not in self._running or self._running[name].poll() is not None:
@@ -47,6 +53,14 @@ class Keeper:
         finally:
             self._end()
             self._layout.keeper_file.unlink(missing_ok=True)
+
+    def _await_coordinator(self) -> None:
+        """An agent that finds nobody backs off; better that none has to."""
+        deadline = time.monotonic() + LISTENS_WITHIN_S
+        while not self._stopping and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._agents_port), 1):
+                return
+            time.sleep(0.05)
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True

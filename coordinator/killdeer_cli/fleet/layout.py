@@ -27,6 +27,7 @@ class FleetPlan:
     """What the keeper is to run."""
 
     coordinator: list[str]
+    agents_port: int
     hosts: list[str]
 
 

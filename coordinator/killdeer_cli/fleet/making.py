@@ -41,7 +41,7 @@ def make(layout: Layout, wish: Wish) -> None:
         own = ports[3 + index * wish.workers :][: wish.workers]
         _write_host(layout, name, "abc"[index % 3], ports[0], own, workers, wish)
     coordinator = [*_tool("killdeer-coordinator"), "run", "--config", str(layout.folder / "coordinator.toml")]
-    layout.write_fleet(FleetPlan(coordinator=coordinator, hosts=names))
+    layout.write_fleet(FleetPlan(coordinator=coordinator, agents_port=ports[0], hosts=names))
 
 
 def free_ports(count: int) -> list[int]:

@@ -40,8 +40,7 @@ class Flight:
     permit_id: str = ""
     told: bool = False  # the Strike was sent
     sent_ns: int = 0  # mono
-    reverting: bool = False
-    answered: bool = False  # its agent has spoken since the Revert
+    answered: bool = False  # its agent has spoken, since the Revert if there was one
     effect_open: bool = False
 
     @property
@@ -59,6 +58,13 @@ class Flight:
     @property
     def in_flight(self) -> bool:
         return bool(self.permit_id) and not self.resolved
+
+    def permitted(self, permit_id: str, now_ns: int) -> None:
+        """From here on it counts as sent: it is never sent again (rule R23)."""
+        view = StrikeView()
+        view.CopyFrom(self.view)
+        view.state, view.detail = StrikeState.STRIKE_STATE_SENT, ""
+        self.view, self.permit_id, self.sent_ns = view, permit_id, now_ns
 
     def overdue(self, now_ns: int, lease_ms: int, recovery_ms: int) -> str:
         """Why its outcome is unknown by now; empty while its agent may still speak."""
@@ -126,8 +132,3 @@ def lasts_ms(action: Action) -> int:
     if action.HasField("terminate"):
         return action.terminate.grace_ms
     return action.pause.length_ms if action.HasField("pause") else 0
-
-
-def place(view: StrikeView) -> str:
-    """`HOST SERVICE[ORDINAL] pid PID`, for the log."""
-    return f"{view.victim.host} {view.service}[{view.ordinal}] pid {view.victim.pid}"

@@ -48,10 +48,15 @@ def refusals_of(experiment: Intake, hosts: Sequence[HostScan], books: Books) -> 
     return refused
 
 
+# A warning names this many hosts and leaves it at that.
+HOSTS_NAMED = 4
+
+
 def warnings_of(experiment: Intake, hosts: Sequence[HostScan], books: Books) -> list[str]:
     """What an operator should know of before running it."""
     warnings: list[str] = []
-    if not any(wave.dry_run for wave in experiment.waves[:1]):
+    # A single strike by hand is its own first step; wider ones begin with a look.
+    if len(experiment.waves) > 1 and not experiment.waves[0].dry_run:
         warnings.append("it does not begin with a rehearsal: put {name: rehearsal, dry_run: true} before its waves")
     for term in experiment.selector.terms:
         if term.field in CHOOSING:
@@ -180,8 +185,10 @@ def _of_supervision(experiment: Intake, hosts: Sequence[HostScan]) -> Iterator[s
         for key, candidate in eligible(experiment, hosts, action).items()
         if not candidate.restarts
     }
-    for (host, service), count in sorted(Counter((key.host, key.service) for key in alone).items()):
-        yield f"nothing is known to restart {service} on {host} ({count} of it may be hit): it would stay down"
+    for service, count in sorted(Counter(key.service for key in alone).items()):
+        hosts_of = sorted({key.host for key in alone if key.service == service})
+        named = ", ".join(hosts_of[:HOSTS_NAMED]) + (", …" if len(hosts_of) > HOSTS_NAMED else "")
+        yield f"nothing is known to restart {service} on {named} ({count} of it may be hit): it would stay down"
 
 
 def _of_fleet(limits: RunLimits, books: Books) -> Iterator[str]:

@@ -8,6 +8,7 @@ from killdeer.v1.operator_pb2 import RunVerdict, RunView, WatchRunResponse
 from killdeer.v1.process_pb2 import HaltRecord
 from killdeer_coordinator.core import strikes
 from killdeer_coordinator.core.books import RunRow, StrikeRow
+from killdeer_coordinator.core.drive import Drive
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.flight import REVERTIBLE
 from killdeer_coordinator.core.intake import Intake
@@ -36,16 +37,18 @@ class Runs:
     errands: Errands
     scans: Scans
     _runs: dict[str, Run] = field(default_factory=dict)  # oldest first
+    _drives: dict[str, Drive] = field(default_factory=dict)
     _watchers: dict[int, _Watcher] = field(default_factory=dict)
 
     def begin(self, row: RunRow, intake: Intake) -> Run:
         ground = Ground(self.roster, self.errands, self.scans, self.busy)
         run = Run(row, intake, ground)
         self._runs[row.run_id] = run
+        self._drives[row.run_id] = Drive(run, ground)
         run.say(f"run {row.run_id} of {row.experiment}, seed {row.seed}, started by {row.started_by}")
         if self.roster.halts.active:  # engaged while the start was being stored
             self._halt(run, self.roster.halts.active[0])
-        run.advance()
+        self._advance(run)
         return run
 
     def named(self, name: str) -> Run | None:
@@ -92,7 +95,7 @@ class Runs:
             if run is not None and flight is not None and run.running and flight.told:
                 continue  # Welcome has asked about it, and its agent goes on with it
             if flight is not None:
-                flight.reverting, flight.answered = True, False
+                flight.answered = False
             if row.view.state in REVERTIBLE:
                 frame = ConnectResponse(revert=Revert(command_id=row.view.command_id))
                 self.errands.ask(Tell(link.number, frame))
@@ -104,7 +107,7 @@ class Runs:
     def abort(self, run: Run, who: str, reason: str) -> None:
         why = f"aborted by {who}{f': {reason}' if reason else ''}"
         run.end_early(RunVerdict.RUN_VERDICT_ABORTED, why, who)
-        run.advance()
+        self._advance(run)
 
     def watch(self, ask: int, run: Run) -> None:
         self._watchers[ask] = _Watcher(run)
@@ -116,7 +119,7 @@ class Runs:
     def nudge(self) -> None:
         for run in self._runs.values():
             run.nudge()
-            run.advance()
+            self._advance(run)
 
     def stop(self) -> None:
         """This coordinator stops: the streams end. What becomes of the runs is decided when it starts again."""
@@ -127,17 +130,19 @@ class Runs:
 
     def tick(self) -> None:
         for run in list(self._runs.values()):
-            run.advance()
+            self._advance(run)
         for ask, watcher in list(self._watchers.items()):
             self._push(ask, watcher)
         watched = {id(watcher.run) for watcher in self._watchers.values()}
         old = [run_id for run_id, run in self._runs.items() if run.ended and id(run) not in watched]
         for run_id in old[:-REMEMBERED]:
-            del self._runs[run_id]
+            del self._runs[run_id], self._drives[run_id]
 
     def view(self, run: Run) -> RunView:
-        wave = run.wave.spec.name if run.wave else ""
-        return run_view(run.row, run.views, wave=wave, waves_done=run.waves_done)
+        return run_view(run.row, run.views, wave=run.wave, waves_done=run.waves_done)
+
+    def _advance(self, run: Run) -> None:
+        self._drives[run.row.run_id].advance()
 
     def _halt(self, run: Run, record: HaltRecord) -> None:
         reason = f" ({record.reason})" if record.reason else ""
@@ -152,7 +157,7 @@ class Runs:
         run = self._runs.get(told.run_id)
         if run is not None:
             run.told(told, effect_open=update.effect_open)
-            run.advance()
+            self._advance(run)
         if told.released:
             self.nudge()
 

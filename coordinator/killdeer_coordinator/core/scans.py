@@ -10,7 +10,7 @@ from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
 from killdeer_coordinator.core.words import Tell
 
 DEADLINE_MS = 5_000
-AGENT_DEADLINE_MS = 4_000  # the agent's own answer that it took too long still arrives in time
+ON_ITS_WAY_MS = 500  # so that the agent's own answer that it took too long still arrives in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +53,25 @@ class Scans:
     _count: int = 0
     _under_way: dict[str, _UnderWay] = field(default_factory=dict)
 
-    def survey(self, links: Iterable[Link], selector: Selector, action: Action, then: Surveyed) -> None:
-        """Ask each of the links that has a lease; `then` is called once, at the latest after DEADLINE_MS."""
+    def survey(
+        self,
+        links: Iterable[Link],
+        selector: Selector,
+        action: Action,
+        then: Surveyed,
+        deadline_ms: int = DEADLINE_MS,
+    ) -> None:
+        """Ask each of the links that has a lease; `then` is called once, at the latest after the deadline."""
         now = self.errands.now
         self._count += 1
         scan_id = f"scan-{self._count}"
-        scan = Scan(scan_id=scan_id, selector=selector, action=action, deadline_ms=AGENT_DEADLINE_MS)
+        scan = Scan(scan_id=scan_id, selector=selector, action=action, deadline_ms=deadline_ms - ON_ITS_WAY_MS)
         asked = [link for link in links if link.leased(now.mono_ns)]
         self._under_way[scan_id] = _UnderWay(
             survey=Survey(action=action, begun_ns=now.mono_ns, begun_unix_ms=now.unix_ms, answers={}),
             waiting={link.number: link.host for link in asked},
             then=then,
-            deadline_ns=now.mono_ns + DEADLINE_MS * NS_PER_MS,
+            deadline_ns=now.mono_ns + deadline_ms * NS_PER_MS,
         )
         for link in asked:
             self.errands.ask(Tell(link.number, ConnectResponse(scan=scan)))
@@ -90,7 +97,7 @@ class Scans:
         for scan_id, under_way in list(self._under_way.items()):
             if self.errands.now.mono_ns >= under_way.deadline_ns:
                 for number, host in list(under_way.waiting.items()):
-                    self._give_up(under_way, number, f"{host} has not answered in {DEADLINE_MS // 1_000} s")
+                    self._give_up(under_way, number, f"{host} has not answered in time")
                 self._finish(scan_id)
 
     def _give_up(self, under_way: _UnderWay, number: int, detail: str) -> None:

@@ -129,11 +129,14 @@ class Sessions:
                 f"{link.host} is quarantined: {admission.quarantined}; "
                 f"if it is what it says it is: killdeer hosts accept {link.host} --reason …"
             )
-            self._dismiss(link, Reason.REASON_QUARANTINED, detail, QUARANTINE_RETRY_MS)
+            # Which of the two is the real one cannot be told: neither is served (rule R23).
+            for one in (self._roster.link_of(link.host), link):
+                if one is not None:
+                    self._dismiss(one, Reason.REASON_QUARANTINED, detail, QUARANTINE_RETRY_MS)
             return
         older = self._roster.link_of(link.host)
         if older is not None:
-            self._dismiss(older, Reason.REASON_OLD_FENCE, "a newer link of this host has replaced this one")
+            self._dismiss(older, Reason.REASON_UNSPECIFIED, "a newer link of this host has replaced this one")
         link.served = True
         self._tell(
             link,

@@ -91,10 +91,7 @@ def told(host: str, update: StrikeUpdate) -> Decide:
         permit = books.permits.get(row.permit_id)
         after = decision.answer
         released = (
-            permit is not None
-            and not permit.released_ms
-            and isinstance(after, Permit)
-            and bool(after.released_ms)
+            permit is not None and not permit.released_ms and isinstance(after, Permit) and bool(after.released_ms)
         )
         return replace(decision, answer=Told(run_id=row.run_id, view=view, released=released))
 

@@ -7,17 +7,30 @@ from killdeer_coordinator.core.flight import NOT_AFTER_MS, Flight
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.labels import zone_of
 from killdeer_coordinator.core.ledger import GrantRequest, Withheld
-from killdeer_coordinator.core.roster import NS_PER_MS, Link
+from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
 from killdeer_coordinator.core.scans import Survey
 from killdeer_coordinator.core.targets import standing
 from killdeer_coordinator.core.words import Now
 
 ASK_AGAIN_MS = 500
+RETRY_NS = 1_000_000_000
 
 
 def permit_id(flight: Flight) -> str:
     """A permit is named after the one command that it is for."""
     return f"p-{flight.view.command_id}"
+
+
+def next_in_line(queue: Iterable[Flight], roster: Roster, now_ns: int) -> tuple[Flight | None, Link | None]:
+    """The first that may ask now, with its host's link; those of hosts without a lease wait a while."""
+    for flight in queue:
+        if flight.again_ns > now_ns:
+            continue
+        link = roster.link_of(flight.host)
+        if link is not None and link.leased(now_ns):
+            return flight, link
+        flight.again_ns, flight.withheld = now_ns + RETRY_NS, f"{flight.host} has no lease"
+    return None, None
 
 
 def request(flight: Flight, row: RunRow, intake: Intake, survey: Survey, link: Link, now: Now) -> GrantRequest:

@@ -1,0 +1,205 @@
+"""What a run strikes next: wave by wave, step by step, permit by permit.
+
+A step is drawn from a survey made for it. Each victim then waits for its permit, as long as its wave is patient;
+one permit is asked for at a time. The next wave begins when the one before has ended well.
+"""
+
+from dataclasses import replace
+
+from killdeer.v1.agent_pb2 import ConnectResponse
+from killdeer.v1.operator_pb2 import RunVerdict
+from killdeer_coordinator.core import ledger, records
+from killdeer_coordinator.core.draw import draw
+from killdeer_coordinator.core.flight import Flight, command, drawn
+from killdeer_coordinator.core.lines import place
+from killdeer_coordinator.core.refusal import Refused
+from killdeer_coordinator.core.run import Ground, Run
+from killdeer_coordinator.core.scans import Survey
+from killdeer_coordinator.core.schedule import Step, expand
+from killdeer_coordinator.core.targets import aimed_at, counted, eligible, same
+from killdeer_coordinator.core.turns import RETRY_NS, next_in_line, permit_id, request, withheld_alike
+from killdeer_coordinator.core.verdict import judged, went_well
+from killdeer_coordinator.core.wave import Wave, begin
+from killdeer_coordinator.core.words import Decided, Tell
+
+# A survey older than this is made again before a permit is asked for (rule R21 allows five seconds).
+SURVEY_GOOD_FOR_NS = 4_000_000_000
+SURVEY_MS = 2_500  # a host that takes longer counts as silent, so that the others' answers are still young
+
+
+class Drive:
+    def __init__(self, run: Run, ground: Ground) -> None:
+        self.run = run
+        self._ground = ground
+        self._wave: Wave | None = None
+        self._survey: Survey | None = None
+        self._looking = False  # a survey is under way
+        self._granting = False  # a permit was asked for
+        self._waiting_for = ""  # the limit that was said last
+
+    def advance(self) -> None:
+        """Once a tick, and whenever something it waits for has come."""
+        run = self.run
+        if run.ended or run.ending or self._granting:
+            return
+        run.give_up_overdue()
+        if not run.running:
+            run.close()
+        elif not self._looking:
+            self._go_on()
+
+    @property
+    def _now(self) -> int:
+        return self._ground.errands.now.mono_ns
+
+    def _go_on(self) -> None:
+        wave = self._wave
+        if wave is not None and self.run.struck_out:
+            wave.steps.clear()
+        if wave is None:
+            self._look(None)
+        elif wave.over:
+            self._end_wave(wave)
+        elif (step := wave.due(self._now)) is None:
+            self._ask_for_permit(wave)
+        elif not wave.flights and self._survey is not None and self._young(self._survey):
+            self._draw(wave, step, self._survey)  # the survey that opened the wave
+            self.advance()
+        else:
+            self._look(step)
+
+    # --- waves and steps ------------------------------------------------------------------------------------
+
+    def _look(self, step: Step | None) -> None:
+        """A survey: for this step, for the next wave, or for permits."""
+        spec = self.run.intake.waves[self.run.waves_done]
+        links = aimed_at(self._ground.roster, self.run.intake.hosts, self.run.intake.environment)
+        self._looking = True
+        self._ground.scans.survey(
+            links, self.run.intake.selector, spec.action, lambda survey: self._seen(step, survey), SURVEY_MS
+        )
+
+    def _seen(self, step: Step | None, survey: Survey) -> None:
+        self._looking, self._survey = False, survey
+        if not self.run.running:
+            return
+        if silent := survey.silent():
+            self.run.say(f"no answer to the scan from {', '.join(silent)}: nothing is drawn there")
+        wave = self._wave
+        if wave is None:
+            self._open_wave(survey)
+        elif step is not None and wave.steps and wave.steps[0] is step:
+            self._draw(wave, step, survey)
+        self.advance()
+
+    def _open_wave(self, survey: Survey) -> None:
+        run, index = self.run, self.run.waves_done
+        spec = run.intake.waves[index]
+        steps = expand(spec, wave_index=index, seed=run.row.seed, candidates=counted(survey))
+        if isinstance(steps, Refused):
+            run.finish(RunVerdict.RUN_VERDICT_INCONCLUSIVE, steps.message)
+            return
+        self._wave = begin(spec, index, steps, run.intake, self._now)
+        run.wave, run.row = spec.name, replace(run.row, wave=index)
+        wanted = sum(step.strikes for step in steps)
+        rehearsed = ", rehearsed only" if spec.dry_run else ""
+        run.say(f"wave {spec.name}: {wanted} of {counted(survey)} candidates{rehearsed}")
+        self._ground.errands.insist(records.wave_begun(run.row))
+
+    def _draw(self, wave: Wave, step: Step, survey: Survey) -> None:
+        run = self.run
+        queued = [same(flight.view.victim) for flight in wave.queue]
+        choice = eligible(survey, [*self._ground.busy(), *queued])
+        if not choice and any(not flight.resolved for flight in wave.flights) and self._now < wave.until_ns:
+            wave.again_ns = self._now + RETRY_NS  # all are in flight: it is this step's turn when one is back
+            return
+        wave.steps.pop(0)
+        keys = draw(run.row.seed, step.wave_name, step.step, choice, step.strikes)
+        if len(keys) < step.strikes:
+            run.say(f"step {step.step}: {step.strikes} wanted, {len(keys)} candidates are left")
+        for key in keys:
+            command_id = f"{run.row.run_id}-{len(run.flights) + 1}"
+            flight = drawn(command_id, choice[key], step, self._ground.roster.link_of(key.host))
+            run.flights[command_id] = flight
+            wave.flights.append(flight)
+            if step.dry_run:
+                run.say(f"would hit: {place(flight.view)}")
+                self._ground.errands.insist(ledger.update(flight.view, run_id=run.row.run_id))
+        run.version += 1
+
+    def _end_wave(self, wave: Wave) -> None:
+        run = self.run
+        views = [flight.view for flight in wave.flights]
+        well = went_well(views, rehearsal=wave.spec.dry_run)
+        run.waves_done += 1
+        run.wave, self._wave, self._survey = "", None, None
+        run.say(f"wave {wave.spec.name}: done")
+        if well and run.waves_done < len(run.intake.waves):
+            self.advance()
+            return
+        rehearsal = all(spec.dry_run for spec in run.intake.waves[: run.waves_done])
+        run.finish(*judged(run.views if well else views, rehearsal=rehearsal))
+
+    # --- permits --------------------------------------------------------------------------------------------
+
+    def _ask_for_permit(self, wave: Wave) -> None:
+        roster = self._ground.roster
+        if self._now > wave.until_ns:
+            self.run.expire_all()
+            return
+        flight, link = next_in_line(wave.queue, roster, self._now)
+        if flight is None or link is None or not roster.store_fresh(self._now):
+            return
+        if self._survey is None or not self._young(self._survey):
+            self._look(None)
+            return
+        self._granting = True
+        asked = request(flight, self.run.row, self.run.intake, self._survey, link, self._ground.errands.now)
+        self._ground.errands.transact(ledger.grant(asked), lambda decided: self._decided(flight, wave, decided))
+
+    def _decided(self, flight: Flight, wave: Wave, decided: Decided) -> None:
+        self._granting = False
+        answer = decided.answer
+        if decided.failure:
+            flight.again_ns, flight.withheld = self._now + RETRY_NS, decided.failure
+            if flight.resolved:  # it may have been committed all the same: have its id used up
+                self.run.revert(flight)
+        elif isinstance(answer, ledger.Granted):
+            wanted = not flight.resolved
+            flight.permitted(answer.permit.permit_id, self._now)
+            self._send(flight, wanted=wanted)
+        elif isinstance(answer, ledger.Withheld) and not flight.resolved:
+            self._withheld(flight, wave, answer)
+        self.advance()
+
+    def _send(self, flight: Flight, *, wanted: bool) -> None:
+        """`wanted`: nothing has ended the run, or its turn, while the permit was on its way."""
+        roster, run = self._ground.roster, self.run
+        link = roster.link_of(flight.host)
+        if not wanted or not run.running or roster.halts.active or link is None or not link.leased(self._now):
+            # Nothing may be sent any more; the agent's word that the id is used up gives the permit back.
+            run.revert(flight)
+            return
+        strike = command(flight, run.row, run.intake, link, roster)
+        self._ground.errands.ask(Tell(link.number, ConnectResponse(strike=strike)))
+        flight.told = True
+        self._waiting_for = ""
+        run.say(f"permit granted, sent: {place(flight.view)}")
+
+    def _withheld(self, flight: Flight, wave: Wave, withheld: ledger.Withheld) -> None:
+        if withheld.scope == "stale scan":
+            self._survey = None
+            return
+        if withheld.scope == "command":  # a grant whose commit was reported as failed: have its id used up
+            flight.permitted(permit_id(flight), self._now)
+            self.run.revert(flight)
+            return
+        if self._waiting_for != withheld.detail:
+            self._waiting_for = withheld.detail
+            self.run.say(f"permit withheld: {place(flight.view)}: {withheld.detail}")
+        alike = withheld_alike(flight, wave.queue, withheld, self._ground.errands.now)
+        if withheld.hopeless:
+            self.run.expire(alike, withheld.detail)
+
+    def _young(self, survey: Survey) -> bool:
+        return self._now - survey.begun_ns < SURVEY_GOOD_FOR_NS

@@ -56,7 +56,13 @@ def analyze(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
         pytest.skip("needs systemd-analyze (systemd)")
     environment = {**os.environ, "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     return subprocess.run(
-        [program, *arguments], cwd=cwd, env=environment, text=True, capture_output=True, timeout=DEADLINE_S
+        [program, *arguments],
+        check=False,
+        cwd=cwd,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=DEADLINE_S,
     )
 
 
@@ -273,6 +279,7 @@ def told_with(capabilities: set[str], root: Path, pid: int, port: int, hidepid: 
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     result = subprocess.run(
         command,
+        check=False,
         cwd=root,
         env=environment,
         text=True,

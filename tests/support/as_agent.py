@@ -1,5 +1,5 @@
-"""What a process with the agent's rights can do to another user's process. Run as a program, with that one's pid and
-a port that it listens on; prints one JSON object. The last thing it does is strike it with SIGTERM.
+"""What a process with the agent's rights can do to another user's process. Run as a program, with that one's
+pid and a port that it listens on; prints one JSON object. The last thing it does is strike it with SIGTERM.
 """
 
 import json

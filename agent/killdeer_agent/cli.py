@@ -63,6 +63,9 @@ def _verb(
 def _run(config: Config, arguments: argparse.Namespace) -> int:
     import asyncio
 
+    # structlog loads rich, where it is installed, for a console this daemon never has: 4 MB for nothing.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as import's own documentation has it: not found
+
     from killdeer.service import log_to_stdout
     from killdeer_agent.daemon import run
     from killdeer_agent.journal import JournalError

@@ -109,7 +109,7 @@ class Agent:
             left = self._shell.exited.result()
             self._notifier.say(STOPPING="1")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._link.drained(), timeout=2)
+                await asyncio.wait_for(self._link.leave(), timeout=2)
             await self._shell.settle()
         finally:
             for task in (ticking, linking):

@@ -150,7 +150,7 @@ def guard(directory: Path, unit_dirs: tuple[Path, ...] = UNIT_DIRS, trusted_uid:
         fact = "nothing is allowed: `killdeer-agent guard test KEY=VALUE` prints what to add"
         return Finding(name="guard", ok=True, needed=True, fact=fact)
     rate = f", at most {read.per_minute} signals a minute" if read.per_minute is not None else ""
-    fact = f"{len(read.allow)} rules allow, {len(read.deny)} deny{rate}"
+    fact = f"allow rules: {len(read.allow)}, deny rules: {len(read.deny)}{rate}"
     return Finding(name="guard", ok=True, needed=True, fact=fact)
 
 

@@ -1,69 +1,56 @@
 """The agent's stream to its coordinator: dial out, one bidirectional stream, dial again with full jitter.
 
-The link decides nothing: frames in are inputs of the core, frames out come from it.
+The link decides nothing: frames in are inputs of the core, frames out come from it. A read is never waited for
+with a timeout, nor cancelled where it can be helped: gRPC leaks what it holds (grpc issue 43360).
 """
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse
 from killdeer.v1.agent_pb2_grpc import AgentServiceStub
+from killdeer_agent.outbox import Outbox
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
 # A stream that lived this long was healthy: the next failure starts the back-off anew.
 HEALTHY_S = 60.0
-# More waiting frames than this and the coordinator does not drain: the link is ended, the lease runs out.
-OUTBOX_MOST = 4_096
+# Nobody there is known by then, and the next coordinator is tried.
+DIAL_MS = 5_000
+PING_EVERY_MS, PING_ANSWER_MS = 10_000, 5_000
 FRAME_MOST_BYTES = 4 * 1024 * 1024
+# After its own end, how long a read is given to notice.
+PARTING_S = 1.0
 
-# Both timers and the ping's own are set: keepalive_timeout_ms alone has no effect below ping_timeout_ms.
-OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", FRAME_MOST_BYTES),
-    ("grpc.max_send_message_length", FRAME_MOST_BYTES),
-    ("grpc.enable_retries", 0),
-)
+Stream = grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]
+Options = Sequence[tuple[str, int | str]]
 
 
-class Outbox:
-    """Frames for the coordinator, urgent ones first. When it is full, evidence is dropped first."""
+def channel_options(*, ping_every_ms: int = PING_EVERY_MS, ping_answer_ms: int = PING_ANSWER_MS) -> Options:
+    return (
+        # Both timers and the ping's own: keepalive_timeout_ms alone has no effect below ping_timeout_ms, a minute.
+        ("grpc.keepalive_time_ms", ping_every_ms),
+        ("grpc.keepalive_timeout_ms", ping_answer_ms),
+        ("grpc.http2.ping_timeout_ms", ping_answer_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # An attempt to connect lasts as long as the least time between two; the default is 20 s.
+        ("grpc.min_reconnect_backoff_ms", DIAL_MS),
+        # Each dial is a connection of its own, with the certificates of now: none is shared with the last one's.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_receive_message_length", FRAME_MOST_BYTES),
+        ("grpc.max_send_message_length", FRAME_MOST_BYTES),
+        ("grpc.enable_retries", 0),
+    )
 
-    def __init__(self) -> None:
-        self._urgent: deque[ConnectRequest] = deque()
-        self._others: deque[ConnectRequest] = deque()
-        self._filled = asyncio.Event()
-        self.emptied = asyncio.Event()
-        self.dropped_events = 0
 
-    def put(self, frame: ConnectRequest, *, urgent: bool) -> bool:
-        """False when there is no room for a frame that must not be lost: the link is to be ended."""
-        if len(self._others) >= OUTBOX_MOST:
-            if frame.WhichOneof("frame") == "evidence":
-                self.dropped_events += len(frame.evidence.events)
-                return True
-            return False
-        (self._urgent if urgent else self._others).append(frame)
-        self.emptied.clear()
-        self._filled.set()
-        return True
-
-    async def next(self) -> ConnectRequest:
-        while not self._urgent and not self._others:
-            self.emptied.set()
-            self._filled.clear()
-            await self._filled.wait()
-        return self._urgent.popleft() if self._urgent else self._others.popleft()
+OPTIONS = channel_options()
 
 
 class Link:
@@ -81,31 +68,40 @@ class Link:
         on_frame: Callable[[ConnectResponse], None],
         on_close: Callable[[str], None],
         jitter: random.Random,
+        options: Options = OPTIONS,
     ) -> None:
         self._coordinators = coordinators
         self._files = (ca, key, cert)
-        self._server_name = server_name
+        self._options = (*options, ("grpc.ssl_target_name_override", server_name))
         self._on_open, self._on_frame, self._on_close = on_open, on_frame, on_close
         self._jitter = jitter
         self._outbox: Outbox | None = None
         self._ended = asyncio.Event()
-        self._retry_after_s: float | None = None
+        self._closed = asyncio.Event()
+        self._retry_after_s = 0.0
         self._tries = 0
+        self._dropped_events = 0
 
     def send(self, frame: ConnectRequest, *, urgent: bool) -> None:
         """Dropped when there is no stream: the core says again what must arrive."""
-        if self._outbox is not None and not self._outbox.put(frame, urgent=urgent):
+        if self._outbox is None:
+            return
+        if frame.HasField("heartbeat"):
+            # What the link could not carry is lost as well.
+            frame.heartbeat.events_lost += self._dropped_events + self._outbox.dropped_events
+        if not self._outbox.put(frame, urgent=urgent):
             self.end()
 
     def end(self, retry_after_ms: int = 0) -> None:
-        """End the stream; dial again after that time, or after the back-off."""
-        self._retry_after_s = retry_after_ms / 1_000 if retry_after_ms else None
+        """End the stream; dial again no sooner than after that time, and then after the back-off."""
+        self._retry_after_s = retry_after_ms / 1_000
         self._ended.set()
 
-    async def drained(self) -> None:
-        """Returns when everything put so far is with the transport."""
+    async def leave(self) -> None:
+        """Returns when the coordinator has everything put so far and has ended the stream, or it is lost."""
         if self._outbox is not None:
-            await self._outbox.emptied.wait()
+            self._outbox.close()
+            await self._closed.wait()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -113,7 +109,10 @@ class Link:
             coordinator = self._coordinators[self._tries % len(self._coordinators)]
             began = loop.time()
             why = await self._once(coordinator)
-            self._outbox = None
+            self._closed.set()
+            if self._outbox is not None:
+                self._dropped_events += self._outbox.dropped_events
+                self._outbox = None
             self._on_close(why)
             if loop.time() - began > HEALTHY_S:
                 self._tries = 0
@@ -121,10 +120,11 @@ class Link:
             self._tries += 1
 
     def _pause_s(self) -> float:
-        """Full jitter: anything from nothing to the present back-off."""
-        most = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(self._tries // len(self._coordinators), 16))
-        asked, self._retry_after_s = self._retry_after_s, None
-        return self._jitter.uniform(0, most) if asked is None else asked + self._jitter.uniform(0, 1)
+        """Full jitter: anything from nothing to the present back-off, after the time that was asked for."""
+        rounds = self._tries // len(self._coordinators)
+        most = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(rounds, 16))
+        asked, self._retry_after_s = self._retry_after_s, 0.0
+        return asked + self._jitter.uniform(0, most)
 
     async def _once(self, coordinator: str) -> str:
         """One stream, from dialling to its end; why it ended."""
@@ -133,55 +133,54 @@ class Link:
         except OSError as error:
             return f"cannot read {error.filename}: {error.strerror}"
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
-        options = (*OPTIONS, ("grpc.ssl_target_name_override", self._server_name))
         self._ended.clear()
-        async with grpc.aio.secure_channel(coordinator, credentials, options=options) as channel:
+        self._closed.clear()
+        async with grpc.aio.secure_channel(coordinator, credentials, options=self._options) as channel:
             stream = AgentServiceStub(channel).Connect()
-            outbox = Outbox()
             try:
                 await stream.wait_for_connection()
-                self._outbox = outbox
+                outbox = self._outbox = Outbox()
                 self._on_open()
                 return await self._talk(stream, outbox)
             except grpc.aio.AioRpcError as error:
                 return f"cannot reach {coordinator}: {error.details() or error.code().name}"
+            except DecodeError:
+                return f"cannot read a frame of {coordinator}: it is no ConnectResponse"
             finally:
                 stream.cancel()
 
-    async def _talk(
-        self, stream: "grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]", outbox: Outbox
-    ) -> str:
-        tasks = [
-            asyncio.ensure_future(self._read(stream)),
-            asyncio.ensure_future(self._write(stream, outbox)),
-            asyncio.ensure_future(self._told_to_end()),
-        ]
+    async def _talk(self, stream: Stream, outbox: Outbox) -> str:
+        """Until the coordinator ends the stream or this agent does; the reader knows best why."""
+        reading = asyncio.ensure_future(self._read(stream))
+        writing = asyncio.ensure_future(_write(stream, outbox))
+        ending = asyncio.ensure_future(self._ended.wait())
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(iter(done)).result()
+            await asyncio.wait({reading, writing, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done() and not ending.done():
+                # Half-closed after the last frame, or the stream has broken: either way its end is to be read.
+                await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else "ended by this agent"
         finally:
             stream.cancel()
-            await _settled(tasks)
+            writing.cancel()
+            ending.cancel()
+            await asyncio.wait({reading}, timeout=PARTING_S)
+            reading.cancel()
+            await asyncio.gather(reading, writing, ending, return_exceptions=True)
 
-    async def _read(self, stream: "grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]") -> str:
+    async def _read(self, stream: Stream) -> str:
         while True:
             frame = await stream.read()
             if not isinstance(frame, ConnectResponse):
                 return "the coordinator ended the stream"
             self._on_frame(frame)
 
-    async def _write(
-        self, stream: "grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]", outbox: Outbox
-    ) -> str:
-        while True:
-            await stream.write(await outbox.next())
 
-    async def _told_to_end(self) -> str:
-        await self._ended.wait()
-        return "ended by this agent"
-
-
-async def _settled(tasks: "list[asyncio.Task[str]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _write(stream: Stream, outbox: Outbox) -> None:
+    """Ends with the outbox, half-closed, or as soon as the stream cannot be written to any more."""
+    try:
+        async for frame in outbox.frames():
+            await stream.write(frame)
+        await stream.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return  # the stream is over, and the reader is told why

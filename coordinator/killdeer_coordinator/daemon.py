@@ -3,7 +3,9 @@
 import asyncio
 import secrets
 import signal
-from contextlib import AsyncExitStack, aclosing
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 
 import grpc
@@ -17,7 +19,8 @@ from grpc_reflection.v1alpha import reflection
 from killdeer.service import Notifier, log_to_stdout
 from killdeer.v1 import operator_pb2
 from killdeer.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
-from killdeer_coordinator.config import Config
+from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.config import Address, Config
 from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.words import Operator, Started, Stop, Tick
 from killdeer_coordinator.edges import agents
@@ -25,8 +28,8 @@ from killdeer_coordinator.edges.agents import Agents
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
 from killdeer_coordinator.edges.operators import Asks, Operators
-from killdeer_coordinator.edges.options import LISTENER_OPTIONS, server_credentials
-from killdeer_coordinator.outside import Outside
+from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, server_credentials
+from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError
@@ -38,6 +41,8 @@ TICK_S = 0.1
 # Streams end by themselves after a Dismissal; what is left after this is cut.
 DRAIN_S = 3.0
 RETAIN_EVERY_S = 3_600
+# How long POST /halt waits for the hosts before it answers how many have stopped. The halt is out at once.
+HALT_ANSWER_S = 2.0
 # Who halts by POST /halt, in the record. Every role may halt; this one can do nothing else.
 TOKEN_HOLDER = Operator("halt-token", frozenset({"viewer"}))
 
@@ -49,6 +54,7 @@ async def run(config: Config) -> int:
     async with AsyncExitStack() as stack:
         coordinator = Coordinator(config)
         stack.push_async_callback(coordinator.close)
+        stack.push_async_callback(coordinator.silence)
         await coordinator.start(stack)
         return await coordinator.serve()
 
@@ -64,10 +70,13 @@ class Coordinator:
         self._asks = Asks(self._shell.post)
         self._feed = Feed()
         self._stopping = asyncio.Event()
+        self._servers: list[tuple[grpc.aio.Server, health_aio.HealthServicer]] = []
         self._notifier = Notifier()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listens only once the core knows the halts and the books."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         ways = WaysOut(
             store=self._store, outside=self._outside, agents=self._agents, asks=self._asks, feed=self._feed
         )
@@ -91,9 +100,6 @@ class Coordinator:
         await self._listen(stack)
 
     async def serve(self) -> int:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
         stopping = asyncio.ensure_future(self._stopping.wait())
         chores = [asyncio.ensure_future(chore()) for chore in (self._tick, self._retain)]
         log.info("started", agents=str(self._config.listen_agents), operators=str(self._config.listen_operators))
@@ -104,8 +110,9 @@ class Coordinator:
             for task in done:
                 task.result()
             self._notifier.say(STOPPING="1")
+            log.info("stopping")
             self._shell.post(Stop())
-            await self._shell.settle()
+            self._feed.close()
         finally:
             for task in (stopping, *chores):
                 task.cancel()
@@ -113,16 +120,21 @@ class Coordinator:
         return 0
 
     async def close(self) -> None:
+        """What was asked of the store goes into it first, if it can in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._shell.settle()
         await self._store.close()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self._config
+        token = _token(config)
         credentials = server_credentials(config.ca, config.cert, config.key)
-        for address, add in (
-            (config.listen_agents, self._add_agents),
-            (config.listen_operators, self._add_operators),
+        for address, options, add in (
+            (config.listen_agents, AGENTS_OPTIONS, self._add_agents),
+            (config.listen_operators, OPERATORS_OPTIONS, self._add_operators),
         ):
-            server = grpc.aio.server(options=LISTENER_OPTIONS)
+            server = grpc.aio.server(options=options)
             names = [*add(server), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
             health = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -130,28 +142,51 @@ class Coordinator:
                 await health.set(name, health_pb2.HealthCheckResponse.SERVING)
             if config.reflection:
                 reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-            server.add_secure_port(str(address), credentials)
+            try:
+                server.add_secure_port(str(address), credentials)
+            except RuntimeError as cause:
+                raise OSError(f"cannot listen on {address}: {_why_not(address)}") from cause
             await server.start()
-            stack.push_async_callback(server.stop, DRAIN_S)
-            stack.push_async_callback(health.enter_graceful_shutdown)
-        listener = HaltListener(config.halt_token.read_text(encoding="utf-8").strip(), self._halt_by_token)
-        http = await listener.start(config.listen_halt.host, config.listen_halt.port, config.cert, config.key)
+            self._servers.append((server, health))
+        http = await HaltListener(token, self._halt_by_token).start(
+            config.listen_halt.host, config.listen_halt.port, config.cert, config.key
+        )
         stack.callback(http.close)
+
+    async def silence(self) -> None:
+        """No new call; those under way have DRAIN_S to end, on both listeners at once."""
+        for _, health in self._servers:
+            await health.enter_graceful_shutdown()
+        await asyncio.gather(*(server.stop(DRAIN_S) for server, _ in self._servers))
 
     def _add_agents(self, server: grpc.aio.Server) -> list[str]:
         server.add_generic_rpc_handlers((self._agents.handler(),))
         return [agents.SERVICE]
 
     def _add_operators(self, server: grpc.aio.Server) -> list[str]:
-        add_OperatorServiceServicer_to_server(Operators(self._asks, self._store, self._feed), server)
+        operators = Operators(self._asks, self._store, self._feed, self._witnesses)
+        add_OperatorServiceServicer_to_server(operators, server)
         return [operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name]
 
+    async def _witnesses(self) -> Mapping[str, StorePosition]:
+        shown = {f"host {host}": position for host, position in self._agents.shown.items()}
+        _, kept = await asyncio.to_thread(self._outside.load)
+        return {f"{FILE_NAME} of this coordinator": kept, **shown}
+
     async def _halt_by_token(self, halt_id: str, reason: str) -> dict[str, object]:
+        """The state of the halt when all hosts have stopped, or after HALT_ANSWER_S."""
         request = operator_pb2.HaltRequest(id=halt_id, reason=reason)
-        async with aclosing(self._asks.ask(TOKEN_HOLDER, request)) as answers:
-            async for answer in answers:
-                return MessageToDict(answer, preserving_proto_field_name=True)
-        return {}
+        answer = operator_pb2.HaltResponse()
+        with suppress(TimeoutError):
+            async with (
+                aclosing(self._asks.ask(TOKEN_HOLDER, request)) as answers,
+                asyncio.timeout(HALT_ANSWER_S),
+            ):
+                async for message in answers:
+                    answer.CopyFrom(message)
+                    if answer.complete:
+                        break
+        return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
     async def _tick(self) -> None:
         next_watchdog = 0.0
@@ -170,3 +205,21 @@ class Coordinator:
             except StoreError as error:
                 log.error("retention_failed", why=str(error))
             await asyncio.sleep(RETAIN_EVERY_S)
+
+
+def _token(config: Config) -> str:
+    """Raises OSError; an empty token would let everybody halt, with none at all."""
+    token = config.halt_token.read_text(encoding="utf-8").strip()
+    if not token:
+        raise OSError(f"cannot use {config.halt_token}: it is empty; delete it, and `init` makes one")
+    return token
+
+
+def _why_not(address: Address) -> str:
+    """gRPC says only that it could not; the kernel says why."""
+    try:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "gRPC does not say why"

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from tests.support.kernel_record import KernelRecord, process, start_ticks, strike, until
+from tests.support.kernel_record import KernelRecord, process, start_ticks, stat_fields, strike, until
 
 
 def test_a_kill_through_a_pidfd_names_sender_target_and_verdict(kernel: KernelRecord) -> None:
@@ -37,6 +37,7 @@ def test_a_signal_that_the_process_ignores_has_the_verdict_ignored(kernel: Kerne
 def test_a_second_signal_before_the_first_was_taken_is_already_pending(kernel: KernelRecord) -> None:
     with process("sleep", "300") as victim:
         strike(victim.pid, signal.SIGSTOP)
+        until(lambda: stat_fields(victim.pid)[0] == "T")  # until then a TERM ends it at once
         strike(victim.pid, signal.SIGTERM)
         strike(victim.pid, signal.SIGTERM)
         verdicts = [

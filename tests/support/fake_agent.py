@@ -21,9 +21,11 @@ class FakeAgent:
     service: str = "worker@"
     recovers_ms: int | None = 1_000  # None: never
     refuses: dict[int, p.Reason] = field(default_factory=dict)
+    denies: set[int] = field(default_factory=set)  # pids that the guard denies
     survives: bool = False
     changes: bool = False
     mute: bool = False  # hears, says nothing
+    keeps_victims: bool = False  # a scan goes on finding them
     deaf_to_strikes: bool = False  # a strike gets lost
     answers_scans: bool = True
     boot_id: str = "boot-1"
@@ -113,7 +115,7 @@ class FakeAgent:
                 service=self.service,
                 ordinal=ordinal,
                 name="worker",
-                verdict=p.Verdict(allowed=True),
+                verdict=p.Verdict(allowed=pid not in self.denies),
                 restarts=True,
             )
             for ordinal, pid in sorted(self.pids.items())
@@ -142,7 +144,8 @@ class FakeAgent:
         blows = [p.Blow(number=1, signal=15, sent_boot_ns=now_ns, kernel_verdict="delivered")]
         if self.survives:
             return [self._says(command, p.STRIKE_STATE_SURVIVED, blows=blows, settled=True)]
-        self.pids = {ordinal: other for ordinal, other in self.pids.items() if other != pid}
+        if not self.keeps_victims:
+            self.pids = {ordinal: other for ordinal, other in self.pids.items() if other != pid}
         if self.recovers_ms is not None:
             self._due.append((now_ns + self.recovers_ms * MS, command))
         said = [

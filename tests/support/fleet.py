@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -19,7 +19,10 @@ import psutil
 PATIENCE_S = 60.0
 
 
-def wait_until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+T = TypeVar("T")
+
+
+def wait_until(true: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
     """What `true` gives as soon as it is truthy."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:

@@ -127,6 +127,7 @@ class World:
         self.store = MemoryStore(lambda: self.unix_ms, FleetLimits(limits=limits or {}))
         self.agents = {agent.host: agent for agent in agents}
         self.reads = True  # the store is read
+        self.keep_fails = ""  # the state directory fails with this
         self.kept: list[tuple[Halts, StorePosition]] = []
         self.effects: list[w.Effect] = []  # all there ever were
         self.replies: dict[int, list[Message]] = {}
@@ -250,8 +251,9 @@ class World:
                 if self.reads and not self.store.failing:
                     yield w.StoreRead(self.now_ns, self.store.books())
             case w.Keep(token, halts, position):
-                self.kept.append((halts, position))
-                yield w.Kept(token)
+                if not self.keep_fails:
+                    self.kept.append((halts, position))
+                yield w.Kept(token, self.keep_fails)
             case w.Tell(link, frame):
                 yield from self._deliver(link, frame)
             case w.Broadcast(links, frame):

@@ -272,6 +272,14 @@ def test_a_halt_that_crosses_a_rearm_stands() -> None:
     assert [record.id for record in w.store.halts.active] == ["h2"]
 
 
+def test_a_rearm_releases_no_halt_that_this_coordinator_has_not_shown() -> None:
+    w = fleet()
+    halt(w, "h1")
+    w.store.halts = w.store.halts.engage(p.HaltRecord(id="h7", by="elsewhere"))
+    w.ask(o.RearmRequest(reason="drill over"), "approver")
+    assert [record.id for record in w.store.halts.active] == ["h7"]
+
+
 def test_only_an_approver_rearms_and_only_with_a_reason() -> None:
     w = fleet()
     halt(w)
@@ -299,4 +307,13 @@ def test_a_halt_as_a_run_is_being_started_ends_it_before_its_first_strike() -> N
     w.release_answers()
     w.run(1_000)
     assert not w.told("a-1", "strike") and not w.told("a-2", "strike")
-    assert all(row.state == o.RUN_STATE_ENDED for row in w.store.runs.values())
+    (row,) = w.store.runs.values()
+    assert (row.state, row.verdict) == (o.RUN_STATE_ENDED, o.RUN_VERDICT_HALTED)
+
+
+def test_a_halt_that_only_the_store_knows_refuses_a_run() -> None:
+    w = fleet()
+    w.store.halts = w.store.halts.engage(p.HaltRecord(id="h7", by="elsewhere"))
+    ask = w.ask(o.RunRequest(source=FILE, seed=1, key="k"), "operator")
+    assert "elsewhere" in w.refusals[ask].message
+    assert not w.store.runs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.support.fake_agent import FakeAgent
-from tests.support.world import World
+from tests.support.world import MS, World
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
@@ -157,10 +157,57 @@ def test_a_lost_victim_ends_the_run_as_not_recovered_and_keeps_its_permit() -> N
     assert len(w.store.in_flight) == 1
 
 
+def test_no_wave_widens_after_one_that_did_not_end_well() -> None:
+    agent = FakeAgent("a-1", workers=4, recovers_ms=None)
+    w = world(agent)
+    run_id = run(w, file("{name: one, strikes: 1}, {name: two, strikes: 2}"))
+    w.hear("a-1", agent.lost(next(iter(agent.strikes))))
+    view = ended(w, run_id, 2_000)
+    assert view.verdict == o.RUN_VERDICT_NOT_RECOVERED
+    assert {strike.wave for strike in view.strikes} == {"one"}
+
+
+def test_a_process_in_an_open_strike_is_not_drawn_again() -> None:
+    w = world(FakeAgent("a-1", workers=2, recovers_ms=None, keeps_victims=True))
+    run(w, file("{name: all, strikes: 2, over: 2s}", "in_flight: 2, per_host: 2"))
+    w.run(3_000)
+    victims = [told.strike.victim.pid for told in w.told("a-1", "strike")]
+    assert sorted(victims) == [100, 101]
+
+
+def test_what_the_guard_denies_is_not_drawn() -> None:
+    w = world(FakeAgent("a-1", workers=3, denies={100, 102}))
+    view = ended(w, run(w, file("{name: all, strikes: 3}")))
+    assert [strike.victim.pid for strike in view.strikes] == [101]
+
+
+def test_a_permit_that_comes_back_lets_the_next_one_pass_at_once() -> None:
+    agent = FakeAgent("a-1", workers=3, recovers_ms=None)
+    w = world(agent)
+    run(w, file("{name: all, strikes: 2}"))
+    (command,) = agent.strikes
+    w.hear("a-1", agent._back(command, w.now_ns))
+    assert len(w.told("a-1", "strike")) == 2
+
+
+def test_r7_not_after_counts_from_the_heartbeat_that_was_answered() -> None:
+    w = world(FakeAgent("a-1"))
+    run(w, file())
+    (sent,) = w.told("a-1", "strike")
+    renewals = [frame.lease_renewal.heartbeat_boot_ns for frame in w.told("a-1", "lease_renewal")]
+    assert sent.strike.not_after_boot_ns - 10_000 * MS in renewals
+
+
+def test_a_wave_is_as_patient_as_its_victims_one_after_the_other() -> None:
+    w = world(FakeAgent("a-1", workers=8, recovers_ms=15_000))
+    view = ended(w, run(w, file("{name: all, strikes: 8}")), 200_000)
+    assert view.verdict == o.RUN_VERDICT_HELD, view.why
+
+
 def test_r16_a_silent_agent_makes_the_outcome_unknown_and_the_permit_stays_held() -> None:
     agent = FakeAgent("a-1", deaf_to_strikes=True)
     w = world(agent)
-    view = ended(w, run(w, file()))
+    view = ended(w, run(w, file()), 25_000)
     assert states(view) == ["unknown"]
     assert view.verdict == o.RUN_VERDICT_INCONCLUSIVE
     assert len(w.store.in_flight) == 1
@@ -321,6 +368,7 @@ def test_r24_a_restart_aborts_what_was_running_and_reverts_it_as_agents_rejoin()
     row = w.store.runs[run_id]
     assert (row.state, row.verdict) == (o.RUN_STATE_ENDED, o.RUN_VERDICT_ABORTED)
     assert row.fence == fence + 1
+    assert p.STRIKE_STATE_UNKNOWN in {strike.view.state for strike in w.store.strikes.values()}
     assert len(w.store.in_flight) == 1
     w.join("a-1")
     assert w.told("a-1", "revert")
@@ -338,6 +386,18 @@ def test_a_host_that_reconnects_goes_on_with_its_strike() -> None:
     w.join("a-1")
     assert not w.told("a-1", "revert")
     assert ended(w, run_id).verdict == o.RUN_VERDICT_HELD
+
+
+def test_r23_a_command_is_not_sent_again_after_a_reconnect_only_asked_about() -> None:
+    w = world(FakeAgent("a-1", deaf_to_strikes=True))
+    run_id = run(w, file())
+    w.leave("a-1")
+    w.join("a-1")
+    assert len(w.told("a-1", "welcome")[-1].welcome.open) == 1
+    assert not w.told("a-1", "revert")
+    view = ended(w, run_id, 2_000)
+    assert states(view) == ["refused"]
+    assert len(w.told("a-1", "strike")) == 1
 
 
 def test_a_host_that_answers_no_scan_does_not_hold_up_the_others() -> None:

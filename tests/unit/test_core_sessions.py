@@ -234,6 +234,7 @@ def test_r22_a_lost_position_halts_once_and_not_again_after_the_rearm() -> None:
     w.leave("a-1")
     w.join("a-1")
     assert not w.core.roster.halts.active
+    assert len(w.store.said("store.restored")) == 1
 
 
 def test_r22_a_coordinator_whose_own_directory_saw_more_starts_halted() -> None:
@@ -252,6 +253,7 @@ def test_r22_a_store_that_is_exchanged_under_a_running_coordinator_latches_a_hal
     entries = len(w.store.audit)
     w.run(5_000)
     assert len(w.store.audit) == entries
+    assert w.core.roster.position == w.store.position
 
 
 def test_the_position_is_kept_outside_the_store() -> None:
@@ -280,6 +282,27 @@ def test_a_coordinator_that_starts_without_its_store_serves_once_it_is_back() ->
     w.join("a-1")
     w.run(1_500)
     assert w.told("a-1", "lease_renewal")
+
+
+def test_what_is_to_be_kept_outside_the_store_is_tried_until_it_is() -> None:
+    w = fleet()
+    w.keep_fails = "read-only"
+    w.ask(o.HaltRequest(id="h1"), "viewer")
+    assert "h1" not in w.kept[-1][0].engaged
+    w.keep_fails = ""
+    w.run(1_500)
+    assert "h1" in w.kept[-1][0].engaged
+
+
+def test_a_link_that_is_not_served_yet_is_heard_on_halts_alone() -> None:
+    w = World([FakeAgent("a-1")])
+    w.start(join=False)
+    w.store.held = True
+    link = w.join("a-1")
+    before = len(w.effects)
+    w.give(w_.Heard(link, a.ConnectRequest(heartbeat=a.Heartbeat(stamp_boot_ns=1))))
+    w.give(w_.Heard(link, a.ConnectRequest(strike_update=a.StrikeUpdate(command_id="c"))))
+    assert len(w.effects) == before
 
 
 def test_a_drain_spreads_the_agents_over_time() -> None:

@@ -5,6 +5,7 @@ restart is the same code. Record kinds and their bodies are the closed list belo
 """
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from killdeer.halts import Halts
@@ -13,8 +14,9 @@ from killdeer.v1.process_pb2 import HaltRecord, Reason, StorePosition
 from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.words import Record
 
-# An id that is used up without a not_after of its own (a revert that came before its strike) is kept this long.
-KEEP_USED_NS = 24 * 3600 * 1_000_000_000
+# An id stays known for this long after its not_after, and one without a not_after of its own (a revert that came
+# before its strike) from when it was used up. Nothing acts on it after that; its coordinator may still ask.
+KEEP_KNOWN_NS = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,25 +51,27 @@ class Memory:
     closed: dict[str, int] = field(default_factory=dict)  # command id -> its not_after
 
     def apply(self, record: Record) -> None:
-        getattr(self, f"_{record.kind}")(record.body)
+        """Raises KeyError, TypeError, ValueError or DecodeError where the record is not understood."""
+        fold = _FOLDS[record.kind]
+        fold(self, record.body)
 
-    def knows(self, command_id: str) -> bool:
-        return command_id in self.used or command_id in self.strikes or command_id in self.closed
+    def forget(self, now_ns: int) -> None:
+        """Ids that no live command can carry any more."""
+        kept_ns = now_ns - KEEP_KNOWN_NS
+        self.used = {known: used for known, used in self.used.items() if used.not_after_ns > kept_ns}
+        self.closed = {known: not_after for known, not_after in self.closed.items() if not_after > kept_ns}
 
-    def essential(self, now_ns: int) -> tuple[Record, ...]:
-        """The least journal that folds to this memory, without ids that no live command can carry any more."""
+    def essential(self) -> tuple[Record, ...]:
+        """The least journal that folds to this memory."""
         records = [Record("session", {"token": self.session})] if self.session else []
         records += [halt_record(halt) for halt in self.halts.engaged.values()]
         records += [Record("released", {"ids": sorted(self.halts.released)})] if self.halts.released else []
         if self.position.length:
             records.append(position_record(self.position))
         records += [Record("fence", {"run": run, "fence": fence}) for run, fence in self.fences.items()]
-        for command_id, used in self.used.items():
-            if used.not_after_ns > now_ns:
-                records.append(used_record(command_id, used.refusal, used.not_after_ns))
-        for command_id, not_after in self.closed.items():
-            if not_after > now_ns:
-                records.append(Record("closed", {"command": command_id, "not_after": not_after}))
+        records += [used_record(known, used.refusal, used.not_after_ns) for known, used in self.used.items()]
+        for known, not_after in self.closed.items():
+            records.append(Record("closed", {"command": known, "not_after": not_after}))
         for command_id, past in self.strikes.items():
             records += _past_records(command_id, past)
         return tuple(records)
@@ -88,31 +92,35 @@ class Memory:
         self.position = StorePosition(length=_int(body["length"]), head=str(body["head"]))
 
     def _fence(self, body: dict[str, object]) -> None:
-        run = str(body["run"])
-        self.fences[run] = max(self.fences.get(run, 0), _int(body["fence"]))
+        run, fence = str(body["run"]), _int(body["fence"])
+        if fence > self.fences.get(run, 0):
+            self.fences[run] = fence
 
     def _used(self, body: dict[str, object]) -> None:
         refusal = Refusal(getattr(Reason, str(body["reason"])), str(body["detail"]))
         self.used[str(body["command"])] = Used(refusal=refusal, not_after_ns=_int(body["not_after"]))
+        if "run" in body:  # a newer driver's command that was refused: it has spoken all the same (R24)
+            self._fence(body)
 
     def _intent(self, body: dict[str, object]) -> None:
         command = agent_pb2.Strike.FromString(base64.b64decode(str(body["strike"])))
-        past = self.strikes.get(command.command_id)
-        if past is None:
-            members = body["members"]
-            past = Past(
-                command=command,
-                members=tuple(
-                    Process(boot_id=command.victim.boot_id, pid=pid, start_ticks=ticks)
-                    for pid, ticks in (members if isinstance(members, list) else ())
-                ),
-            )
-            self.strikes[command.command_id] = past
-        past.blows[_int(body["blow"])] = _int(body["signal"])
+        blow, signal, listed = _int(body["blow"]), _int(body["signal"]), body["members"]
+        boot_id = command.victim.boot_id
+        members = tuple(
+            Process(boot_id=boot_id, pid=_int(pid), start_ticks=_int(ticks))
+            for pid, ticks in (listed if isinstance(listed, list) else ())
+        )
+        past = self.strikes.setdefault(command.command_id, Past(command=command, members=members))
+        past.blows[blow] = signal
         self._fence({"run": command.run_id, "fence": command.run_fence})
+        if command.position.length > self.position.length:
+            self.position = command.position
 
     def _sent(self, body: dict[str, object]) -> None:
-        self.strikes[str(body["command"])].sent[_int(body["blow"])] = _int(body["at"])
+        past, blow = self.strikes[str(body["command"])], _int(body["blow"])
+        if blow not in past.blows:
+            raise ValueError(f"blow {blow} was sent and never intended")
+        past.sent[blow] = _int(body["at"])
 
     def _not_sent(self, body: dict[str, object]) -> None:
         """The last look said no. For a first blow that uses the id up: nothing of this strike was ever sent."""
@@ -148,6 +156,12 @@ def used_record(command_id: str, refusal: Refusal, not_after_ns: int) -> Record:
     return Record("used", body | {"detail": refusal.detail, "not_after": not_after_ns})
 
 
+def refused_record(command: agent_pb2.Strike, refusal: Refusal, not_after_ns: int) -> Record:
+    """A command that was used up at the door; its run's fence counts."""
+    used = used_record(command.command_id, refusal, not_after_ns)
+    return Record(used.kind, used.body | {"run": command.run_id, "fence": command.run_fence})
+
+
 def intent_record(command: agent_pb2.Strike, members: tuple[Process, ...], blow: int, signal: int) -> Record:
     body: dict[str, object] = {
         "strike": base64.b64encode(command.SerializeToString(deterministic=True)).decode(),
@@ -174,3 +188,19 @@ def _int(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError(f"cannot read the journal: {value!r} is no whole number")
     return value
+
+
+_FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
+    "session": Memory._session,
+    "halt": Memory._halt,
+    "released": Memory._released,
+    "position": Memory._position,
+    "fence": Memory._fence,
+    "used": Memory._used,
+    "intent": Memory._intent,
+    "sent": Memory._sent,
+    "not_sent": Memory._not_sent,
+    "exit": Memory._exit,
+    "reverted": Memory._reverted,
+    "closed": Memory._closed,
+}

@@ -1,10 +1,10 @@
 """When has a service on this host recovered from a strike? (rule R18)
 
 Recovered means as many ready processes of the service as before, where a successor is claimed by one strike
-only and the victims of other strikes, with their stand-ins, are those strikes' own business.
+only and what others' victims left behind, with what came in their place, is those strikes' own business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from killdeer_agent.core.facts import Process
@@ -16,33 +16,40 @@ def key_of(process: Process) -> Key:
     return (process.pid, process.start_ticks)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Wait:
-    """One strike's wait for its service. `before`: who was there when it opened, the victim among them."""
+    """One strike's wait for its service, from before its processes were counted.
+
+    `before`: who was ready then, the victim among them. `since_ticks`: a successor started no earlier.
+    """
 
     command_id: str
     victim: Key
-    before: frozenset[Key]
+    since_ticks: int
     stable_ns: int
+    before: frozenset[Key] = frozenset()
     gone: bool = False
     successor: Process | None = None
     whole_since_ns: int = 0  # since when as many as before are there; 0: they are not
     recovered: bool = False
+    beside: frozenset[str] = frozenset()  # the strikes that waited when this one recovered
+
+    def may_claim(self, process: Process) -> bool:
+        return key_of(process) not in self.before and process.start_ticks >= self.since_ticks
 
 
 @dataclass(slots=True)
 class Recovery:
-    """All waits on one service, oldest first. A recovered one stays, with its claim, until all are over."""
+    """All waits on one service, oldest first. A recovered one stays, with its claim, for as long as a strike that
+    waited beside it does: that one must not take the same successor."""
 
     waits: list[Wait] = field(default_factory=list)
 
     def wait(self, wait: Wait) -> None:
         self.waits.append(wait)
 
-    def victim_gone(self, command_id: str) -> None:
-        for wait in self.waits:
-            if wait.command_id == command_id:
-                wait.gone = True
+    def of(self, command_id: str) -> Wait | None:
+        return next((wait for wait in self.waits if wait.command_id == command_id), None)
 
     def forget(self, command_id: str) -> None:
         """The strike needs no recovery any more: it was refused, or its victim lives on."""
@@ -66,34 +73,52 @@ class Recovery:
                 continue
             wait.whole_since_ns = wait.whole_since_ns or now_ns
             if now_ns - wait.whole_since_ns >= wait.stable_ns:
-                wait.recovered = True
                 recovered.append(wait)
+        for wait in recovered:
+            wait.recovered = True
+        for wait in recovered:
+            wait.beside = frozenset(other.command_id for other in self.waits if not other.recovered)
         self._sweep()
         return found, recovered
 
     def _claim(self, alive: dict[Key, Process]) -> list[Wait]:
-        taken = {key for wait in self.waits for key in wait.before}
+        victims = {wait.victim for wait in self.waits}
         for wait in self.waits:
-            if wait.successor is not None and key_of(wait.successor) not in alive and not wait.recovered:
-                wait.successor = None  # it died as well: the strike waits for the next
-        taken |= {key_of(wait.successor) for wait in self.waits if wait.successor is not None}
-        fresh = [alive[key] for key in sorted(alive, key=lambda key: (key[1], key[0])) if key not in taken]
+            if wait.successor is None or wait.recovered:
+                continue
+            if (key := key_of(wait.successor)) not in alive and key not in victims:
+                wait.successor = None  # it died by itself: the strike waits for the next
+        taken = victims | {key_of(wait.successor) for wait in self.waits if wait.successor is not None}
+        free = [alive[key] for key in sorted(alive, key=lambda key: (key[1], key[0])) if key not in taken]
         found = []
         for wait in self.waits:
-            if fresh and wait.gone and wait.successor is None:
-                wait.successor = fresh.pop(0)
+            if not wait.gone or wait.successor is not None:
+                continue
+            wait.successor = next((process for process in free if wait.may_claim(process)), None)
+            if wait.successor is not None:
+                free.remove(wait.successor)
                 found.append(wait)
         return found
 
     def _whole(self, wait: Wait, alive: dict[Key, Process]) -> bool:
-        if wait.successor is None:
+        line = list(self._line(wait))
+        standing_in = line[-1].successor
+        if standing_in is None or key_of(standing_in) not in alive:
             return False
-        others = [other for other in self.waits if other is not wait]
-        not_mine = {other.victim for other in others}
-        not_mine |= {key_of(other.successor) for other in others if other.successor is not None}
-        expected = len(wait.before - {other.victim for other in others})
-        return len(alive.keys() - not_mine) >= expected
+        others = [other for other in self.waits if other not in line]
+        others_victims = {other.victim for other in others}
+        claimed = {key_of(other.successor) for other in others if other.successor is not None}
+        expected = wait.before - others_victims
+        return len(alive.keys() - others_victims - (claimed - wait.before)) >= len(expected)
+
+    def _line(self, wait: Wait) -> Iterator[Wait]:
+        """The strike, the one that struck its successor, and so on: the last one's successor stands in for all."""
+        heir: Wait | None = wait
+        while heir is not None:
+            yield heir
+            key = key_of(heir.successor) if heir.successor is not None else None
+            heir = next((other for other in self.waits if other.gone and other.victim == key), None)
 
     def _sweep(self) -> None:
-        if all(wait.recovered for wait in self.waits):
-            self.waits.clear()
+        open_ids = {wait.command_id for wait in self.waits if not wait.recovered}
+        self.waits = [wait for wait in self.waits if not wait.recovered or wait.beside & open_ids]

@@ -2,15 +2,17 @@
 
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest, Heartbeat
+from killdeer.v1.process_pb2 import StorePosition
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Now
 from killdeer_agent.core.lease import Lease
 from killdeer_agent.core.memory import position_record
-from killdeer_agent.core.strike import NS_PER_MS, OpenStrike
+from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.words import Record
 
 # A heartbeat that was not answered within this many intervals is forgotten.
 _STAMPS_KEPT = 16
+_LEAST_INTERVAL_MS = 50
 
 
 class Session:
@@ -20,14 +22,22 @@ class Session:
         self._desk = desk
         self.linked = False
         self.lease = Lease()
+        self._token = ""  # of this stream's Welcome
         self._beating = False
         self._interval_ns = 0
         self._next_beat_ns = 0
         self._stamps: dict[int, Now] = {}
         self._number = 0
         self._unacknowledged: dict[int, agent_pb2.StrikeUpdate] = {}
+        self._witnessed = 0  # the highest position that is durable, or about to be
+
+    @property
+    def welcomed(self) -> bool:
+        """Whether this stream has a session: frames of any other are dropped (rule R23)."""
+        return bool(self._token)
 
     def opened(self, *, open_commands: list[str], guard_version: str, problem: str) -> None:
+        self.closed()
         self.linked = True
         hello = agent_pb2.Hello()
         hello.CopyFrom(self._desk.hello)
@@ -42,19 +52,22 @@ class Session:
     def closed(self) -> None:
         """The lease runs on: it is a right in time, not in connection."""
         self.linked = False
+        self._token = ""
         self._beating = False
         self._stamps.clear()
 
-    def welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        self._interval_ns = max(welcome.heartbeat_ms, 50) * NS_PER_MS
+    def begun(self, welcome: agent_pb2.Welcome) -> None:
+        self._interval_ns = max(welcome.heartbeat_ms, _LEAST_INTERVAL_MS) * NS_PER_MS
+        token = self._token = welcome.session
 
         def begin(problem: str) -> None:
-            # Without a durable token this host could not be told from a clone of it: no heartbeat, no lease.
-            if not problem and self.linked:
+            # Without a durable token this host could not be told from a clone of it: no heartbeat, no lease. And
+            # a token that became durable after its stream had ended says nothing of the present one.
+            if not problem and self._token == token:
                 self._beating = True
                 self._next_beat_ns = 0
 
-        self._desk.write(Record("session", {"token": welcome.session}), begin)
+        self._desk.write(Record("session", {"token": token}), begin)
         for update in self._unacknowledged.values():
             self._desk.send(ConnectRequest(strike_update=update))
 
@@ -62,12 +75,12 @@ class Session:
         stamp = self._stamps.pop(renewal.heartbeat_boot_ns, None)
         if stamp is not None:
             self.lease = self.lease.renewed(stamp, renewal.lease_ms)
-        self.keep_position(renewal.position.length, renewal)
 
-    def keep_position(self, length: int, carrier: agent_pb2.LeaseRenewal | agent_pb2.Welcome) -> None:
+    def witness(self, position: StorePosition) -> None:
         """Agents are the audit chain's witnesses: the highest position seen is kept (rule R22)."""
-        if length > self._desk.memory.position.length:
-            self._desk.write(position_record(carrier.position), lambda problem: None)
+        if position.length > max(self._witnessed, self._desk.memory.position.length):
+            self._witnessed = position.length
+            self._desk.write(position_record(position), self._forget_witnessed)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """With each tick; sends when one is due."""
@@ -81,14 +94,9 @@ class Session:
             del self._stamps[next(iter(self._stamps))]
         self._desk.send(ConnectRequest(heartbeat=heartbeat))
 
-    def tell(self, strike: OpenStrike) -> None:
-        """A change of a strike, numbered, kept until acknowledged; a later one of the same strike replaces it."""
+    def tell(self, update: agent_pb2.StrikeUpdate) -> None:
+        """Numbered, sent, and kept until acknowledged; a later one of the same strike takes its place."""
         self._number += 1
-        update = strike.update(self._number, self._desk.now.boot_ns)
-        self.tell_update(update)
-
-    def tell_update(self, update: agent_pb2.StrikeUpdate) -> None:
-        self._number = max(self._number + 1, update.number)
         update.number = self._number
         for number, kept in list(self._unacknowledged.items()):
             if kept.command_id == update.command_id:
@@ -101,6 +109,6 @@ class Session:
         update = self._unacknowledged.pop(number, None)
         return update.command_id if update is not None else ""
 
-    @property
-    def all_acknowledged(self) -> bool:
-        return not self._unacknowledged
+    def _forget_witnessed(self, problem: str) -> None:
+        if problem:
+            self._witnessed = 0

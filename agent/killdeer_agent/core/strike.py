@@ -1,14 +1,14 @@
 """One strike on this host: a closed list of phases, its blows, and what is to be told of it.
 
 opening -> recording -> striking -> standing -> over            (a blow to come goes back to recording)
-   any of the first three -> over                               (refused, or used up)
+   any of the first three -> closing -> over                    (refused, or used up)
 """
 
 from dataclasses import dataclass, field
 from enum import Enum
 
 from killdeer.v1 import agent_pb2
-from killdeer.v1.process_pb2 import Blow, Exit, Reason, StrikeState, Successor
+from killdeer.v1.process_pb2 import Blow, Exit, KernelEvent, Reason, StrikeState, Successor
 from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.recovery import Key
 
@@ -33,6 +33,7 @@ class OpenStrike:
     members: tuple[Process, ...] = ()
     blow: int = 1  # the one under way, or the last
     blows: list[Blow] = field(default_factory=list)
+    early: list[KernelEvent] = field(default_factory=list)  # signals seen before the shell's word of the blow
     cancelled: Refusal | None = None  # no blow falls any more
     refusal: Refusal | None = None
     state: StrikeState = StrikeState.STRIKE_STATE_SENT
@@ -45,6 +46,7 @@ class OpenStrike:
     changed: bool = False
     settled: bool = False
     used_up: bool = False
+    unsaid: bool = False  # an agent died between an intent of it and its word of the signal
     restored_ns: int = 0  # when a restarted agent took it up again
     lost_at_start: int = 0  # the agent's lost-events counter when it was opened
     events_lost: int = 0
@@ -77,7 +79,12 @@ class OpenStrike:
         return any(not blow.revert for blow in self.blows)
 
     @property
-    def watched_signal_is_final(self) -> bool:
+    def lasts(self) -> bool:
+        """The victim is paused by us, or may be as soon as the word of the blow is here."""
+        return self.effect_open or (self.phase is Phase.STRIKING and self.action == "pause")
+
+    @property
+    def last_signal_is_final(self) -> bool:
         """SIGKILL was sent, which no process survives or ignores."""
         return any(blow.signal == SIGKILL for blow in self.blows)
 
@@ -95,13 +102,17 @@ class OpenStrike:
             return 0
         return self.last_blow_ns + grace_ms * NS_PER_MS
 
+    @property
+    def refused_in_vain(self) -> bool:
+        """It was refused, and that could not be made durable."""
+        return self.refusal is not None and not self.used_up
+
     def sent(self, sent_boot_ns: int, *, changed: bool) -> None:
         self.blows.append(Blow(number=self.blow, signal=self.signal, sent_boot_ns=sent_boot_ns))
         self.changed = self.changed or changed
         self.phase = Phase.STANDING
-        if self.exit is None:
-            self.state = StrikeState.STRIKE_STATE_STRUCK
-        if self.action == "pause":
+        self.state = StrikeState.STRIKE_STATE_GONE if self.exit else StrikeState.STRIKE_STATE_STRUCK
+        if self.action == "pause" and self.exit is None:
             self.effect_open = True
             self.revert_due_ns = sent_boot_ns + self.command.action.pause.length_ms * NS_PER_MS
 
@@ -109,32 +120,38 @@ class OpenStrike:
         """The victim's exit; False if it says nothing new. The kernel's word replaces a pidfd's."""
         if self.exit is not None and (self.exit.source == "bpf" or seen.source != "bpf"):
             return False
-        if self.last_blow_ns and seen.at_boot_ns:
-            seen.after_blow_ns = max(0, seen.at_boot_ns - self.last_blow_ns)
-        self.exit = seen
+        if self.exit is None and self.phase is Phase.OVER:
+            return False  # it is over: whatever ends the process now is not this strike
+        first, self.exit = self.exit is None, seen
         self.effect_open = False
         self.revert_due_ns = 0
-        if self.struck and self.state != StrikeState.STRIKE_STATE_RECOVERED:
+        if first and (self.struck or self.unsaid):
             self.state = StrikeState.STRIKE_STATE_GONE
         return True
 
+    def reverted(self, sent_boot_ns: int) -> None:
+        """It runs again. What an unsaid blow did is not known, only that nothing of it lasts (I8)."""
+        self.effect_open = False
+        self.revert_due_ns = 0
+        self.blows.append(Blow(number=self.blow + 1, signal=SIGCONT, sent_boot_ns=sent_boot_ns, revert=True))
+        self.lives_on("resumed")
+
     def lives_on(self, detail: str) -> None:
         """The service is as it was: the signal did not end the victim, or its pause is over."""
-        self.state = StrikeState.STRIKE_STATE_SURVIVED
-        self.detail = detail
+        if self.state != StrikeState.STRIKE_STATE_UNKNOWN:
+            self.state, self.detail = StrikeState.STRIKE_STATE_SURVIVED, detail
         self.settled = True
         self.phase = Phase.OVER
 
-    def used(self, refusal: Refusal) -> None:
-        """Nothing was sent and nothing will be, durably."""
+    def refused(self, refusal: Refusal, *, durable: bool) -> None:
+        """Nothing was sent; `durable`: and nothing will be."""
         self.state = StrikeState.STRIKE_STATE_REFUSED
         self.refusal = refusal
-        self.used_up = True
+        self.used_up = durable
         self.phase = Phase.OVER
 
-    def update(self, number: int, now_ns: int) -> agent_pb2.StrikeUpdate:
+    def update(self, now_ns: int) -> agent_pb2.StrikeUpdate:
         update = agent_pb2.StrikeUpdate(
-            number=number,
             command_id=self.command_id,
             state=self.state,
             reason=self.refusal.reason if self.refusal else Reason.REASON_UNSPECIFIED,
@@ -149,6 +166,16 @@ class OpenStrike:
         )
         if self.exit is not None:
             update.exit.CopyFrom(self.exit)
+            update.exit.after_blow_ns = self._after_blow_ns(self.exit.at_boot_ns)
         if self.successor is not None:
             update.successor.CopyFrom(self.successor)
         return update
+
+    def _after_blow_ns(self, exit_ns: int) -> int:
+        """From the blow that fell last before the exit, by the kernel's time of it where that is known; else the
+        word of the call, which comes just after. 0: it cannot be told."""
+        fell = [blow.seen_boot_ns or blow.sent_boot_ns for blow in self.blows if not blow.revert]
+        if not exit_ns or not fell:
+            return 0
+        before = [at for at in fell if at <= exit_ns]
+        return exit_ns - max(before) if before else 0

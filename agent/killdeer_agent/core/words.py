@@ -18,7 +18,7 @@ from killdeer_agent.core.warrant import Warrant
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the journal. `kind` is one of KINDS; `body` holds plain JSON values only."""
+    """One line of the journal. `kind` is one of those that Memory folds; `body` holds plain JSON values only."""
 
     kind: str
     body: dict[str, object] = field(default_factory=dict)
@@ -32,12 +32,14 @@ class Started:
     """First of all inputs. `records` is the whole journal, oldest first; `journal_problem` says why it cannot
     be trusted for strikes (unknown version, unreadable, disk): then nothing is struck, yet all is reverted.
     `hello` is filled with what does not change while the agent runs: host, boot id, labels, versions, evidence.
+    `pid` is the agent's own, as the kernel's record names the sender of its signals; 0: it is not known.
     """
 
     boot_id: str
     records: tuple[Record, ...]
     journal_problem: str
     hello: Hello
+    pid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,13 @@ class Written:
     """Answers Write: the record with this token is durable, or cannot be."""
 
     token: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Answers Compact. With a problem the old journal is still in use."""
+
     problem: str = ""
 
 
@@ -157,8 +166,8 @@ class Stop:
 
 
 Input = (
-    Started | Configured | Linked | Unlinked | Heard | Opened | Written | Done | Reverted | Counted | Scanned
-    | Seen | LocalHalt | Tick | Stop
+    Started | Configured | Linked | Unlinked | Heard | Opened | Written | Compacted | Done | Reverted | Counted
+    | Scanned | Seen | LocalHalt | Tick | Stop
 )  # fmt: skip
 
 
@@ -179,6 +188,16 @@ class Write:
 
     token: int
     record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Put a journal of these records alone in the place of the present one, in the order of the writes: Compacted.
+
+    Asked for only while no Write is unanswered, so that nothing written is missing from them.
+    """
+
+    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,4 +285,4 @@ class Note:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Effect = Send | Write | Open | Strike | Revert | Watch | Census | Scan | Close | Unlink | Exit | Note
+Effect = Send | Write | Compact | Open | Strike | Revert | Watch | Census | Scan | Close | Unlink | Exit | Note

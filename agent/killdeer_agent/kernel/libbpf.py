@@ -3,10 +3,11 @@
 import ctypes
 import errno
 import os
-from ctypes import c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 NAMES = ("libbpf.so.1", "libbpf.so.0")
 ANY, ARRAY_KEY = 0, b"\0\0\0\0"
+KERNEL_TYPES = b"/sys/kernel/btf/vmlinux"
 
 _PROTOTYPES: dict[str, tuple[object, ...]] = {
     # name: result, arguments
@@ -54,6 +55,20 @@ def load_library() -> ctypes.CDLL:
     return library
 
 
+class OpenOptions(ctypes.Structure):
+    """bpf_object_open_opts as far as it is used; libbpf goes by the size."""
+
+    _fields_ = (
+        ("size", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("removed", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+    )
+
+
 class BpfMap:
     """A map of a loaded object. Keys and values are bytes as the object's BTF lays them out."""
 
@@ -91,7 +106,10 @@ class BpfObject:
         """Raises OSError with the kernel's errno where it does not load."""
         self._library = library
         self._links: list[int] = []
-        self._handle = library.bpf_object__open_mem(image, len(image), None)
+        # A type that this kernel does not have libbpf would seek in its modules too, which before libbpf 1.4 fails
+        # without CAP_SYS_ADMIN; in types given by path it does not.
+        options = OpenOptions(size=ctypes.sizeof(OpenOptions), btf_custom_path=KERNEL_TYPES)
+        self._handle = library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
         if not self._handle:
             raise _last_error("read the BPF object")
         if library.bpf_object__load(self._handle):

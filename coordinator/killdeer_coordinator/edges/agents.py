@@ -1,173 +1,187 @@
 """AgentService: one stream for each agent, each with a bounded outbox of its own.
 
-A reader that does not drain is dropped and its lease runs out; it never holds up another.
+A reader that does not drain is dropped and its lease runs out; it never holds up another. A read is never
+cancelled where it can be helped, nor waited for with a timeout: gRPC leaks what it holds (grpc issue 43360).
 """
 
 import asyncio
-import contextlib
 import itertools
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Dismissal
-from killdeer.v1.process_pb2 import Reason
+from killdeer.v1.process_pb2 import Reason, StorePosition
 from killdeer_coordinator.core.words import Heard, Input, Joined, Left
 from killdeer_coordinator.edges.options import certificate
+from killdeer_coordinator.edges.outbox import OUTBOX_MOST, Outbox, urgency
 from killdeer_coordinator.pki import AgentPeer, PeerError, peer_of
 
 log = structlog.get_logger()
 
 SERVICE = "killdeer.v1.AgentService"
-OUTBOX_MOST = 1_024
 # A write that takes longer: the agent does not read. Its stream is ended.
 WRITE_MOST_S = 5.0
 HELLO_WITHIN_S = 10.0
+# After its last frame, how long each side leaves the other to end the stream by itself.
+PARTING_S = 1.0
+# An agent that speaks wrongly gains nothing by coming back at once.
+MISTAKEN_RETRY_MS = 60_000
 # A broadcast gives way to the rest of the loop after this many agents.
 BROADCAST_CHUNK = 200
 
-# In every queue halt goes before abort before strike (rule R11).
-_URGENCY = {"halt": 0, "rearm": 0, "welcome": 0, "revert": 1}
-_LAST = 2
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
-class Outbox:
-    """Serialised frames for one agent, the most urgent first; the rest in the order they came."""
+@dataclass(slots=True, kw_only=True)
+class Stream:
+    """One agent's, while it lasts."""
 
-    def __init__(self) -> None:
-        self._queues: tuple[deque[bytes], ...] = (deque(), deque(), deque())
-        self._filled = asyncio.Event()
-        self._closed = False
-
-    def put(self, frame: bytes, urgency: int) -> bool:
-        """False: it is full, the agent is to be dropped."""
-        if sum(map(len, self._queues)) >= OUTBOX_MOST:
-            return False
-        self._queues[urgency].append(frame)
-        self._filled.set()
-        return True
-
-    def close(self) -> None:
-        """After what is in it, the stream ends."""
-        self._closed = True
-        self._filled.set()
-
-    async def frames(self) -> AsyncIterator[bytes]:
-        while True:
-            queue = next((queue for queue in self._queues if queue), None)
-            if queue is not None:
-                yield queue.popleft()
-            elif self._closed:
-                return
-            else:
-                self._filled.clear()
-                await self._filled.wait()
+    host: str
+    outbox: Outbox
+    writing: "asyncio.Future[None]"
+    joined: bool = False
 
 
 class Agents:
     """All agents' streams. `post` gives inputs to the core."""
 
-    def __init__(self, post: Callable[[Input], None]) -> None:
+    def __init__(
+        self,
+        post: Callable[[Input], None],
+        *,
+        outbox_most: int = OUTBOX_MOST,
+        write_most_s: float = WRITE_MOST_S,
+        hello_within_s: float = HELLO_WITHIN_S,
+    ) -> None:
         self._post = post
-        self._outboxes: dict[int, Outbox] = {}
+        self._outbox_most = outbox_most
+        self._write_most_s = write_most_s
+        self._hello_within_s = hello_within_s
+        self._streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
+        self.shown: dict[str, StorePosition] = {}
+        """host -> the store position it came with last: the audit chain's witnesses (rule R28)."""
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Frames out are bytes already: a broadcast is serialised once."""
-        method: grpc.RpcMethodHandler[ConnectRequest, bytes] = grpc.stream_stream_rpc_method_handler(
-            self._connect, request_deserializer=ConnectRequest.FromString, response_serializer=None
+        """Bytes both ways: a broadcast is serialised once, and a frame that cannot be read is answered."""
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
+            self._connect, request_deserializer=None, response_serializer=None
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Connect": method})
 
     def tell(self, link: int, frame: ConnectResponse) -> None:
-        self._put(link, frame.SerializeToString(), _urgency(frame))
+        self._put(link, frame.SerializeToString(), urgency(frame))
 
     async def broadcast(self, links: Iterable[int], frame: ConnectResponse) -> None:
-        serialised, urgency = frame.SerializeToString(), _urgency(frame)
+        serialised, first = frame.SerializeToString(), urgency(frame)
         for number, link in enumerate(links, 1):
-            self._put(link, serialised, urgency)
+            self._put(link, serialised, first)
             if number % BROADCAST_CHUNK == 0:
                 await asyncio.sleep(0)
 
     def dismiss(self, link: int, reason: Reason, detail: str, retry_after_ms: int) -> None:
         dismissal = Dismissal(reason=reason, detail=detail, retry_after_ms=retry_after_ms)
         self.tell(link, ConnectResponse(dismissal=dismissal))
-        outbox = self._outboxes.get(link)
-        if outbox is not None:
-            outbox.close()
+        stream = self._streams.get(link)
+        if stream is not None:
+            stream.outbox.close()
 
-    def _put(self, link: int, frame: bytes, urgency: int) -> None:
-        outbox = self._outboxes.get(link)
-        if outbox is not None and not outbox.put(frame, urgency):
-            log.warning("agent_does_not_drain", link=link, remedy="its stream is ended; its lease runs out")
-            outbox.close()
+    def _put(self, link: int, frame: bytes, first: int) -> None:
+        stream = self._streams.get(link)
+        if stream is not None and not stream.outbox.put(frame, first):
+            log.warning("agent_does_not_drain", host=stream.host, remedy="its stream is ended; its lease runs out")
+            stream.writing.cancel()
 
-    async def _connect(
-        self, requests: AsyncIterator[ConnectRequest], context: "grpc.aio.ServicerContext[ConnectRequest, bytes]"
-    ) -> None:
+    async def _connect(self, requests: AsyncIterator[bytes], context: Context) -> None:
         peer = await _peer(context)
         link = next(self._numbers)
-        outbox = self._outboxes[link] = Outbox()
+        outbox = Outbox(self._outbox_most)
         writing = asyncio.ensure_future(self._write(context, outbox))
+        stream = self._streams[link] = Stream(host=peer.host, outbox=outbox, writing=writing)
         reading = asyncio.ensure_future(self._read(link, peer, requests))
+        patience = asyncio.get_running_loop().call_later(self._hello_within_s, self._without_hello, link, stream)
         try:
-            done, _ = await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if reading in done:
+            await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
                 # The agent said goodbye or is lost; a Dismissal under way may still leave.
                 outbox.close()
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(asyncio.shield(writing), timeout=1.0)
-            for task in done:
+                await asyncio.wait({writing}, timeout=PARTING_S)
+            elif not writing.cancelled() and writing.exception() is None:
+                # Dismissed: it has its Dismissal, and ends the stream by itself.
+                self._left(link)
+                await asyncio.wait({reading}, timeout=PARTING_S)
+            for task in (reading, writing):
                 _note_fault(peer.host, task)
         finally:
+            patience.cancel()
             for task in (writing, reading):
                 task.cancel()
             await asyncio.gather(writing, reading, return_exceptions=True)
-            del self._outboxes[link]
+            self._left(link)
+
+    def _left(self, link: int) -> None:
+        if self._streams.pop(link, None) is not None:
             self._post(Left(link))
 
-    async def _read(self, link: int, peer: AgentPeer, requests: AsyncIterator[ConnectRequest]) -> None:
-        joined = False
-        async for frame in requests:
-            if joined:
+    def _without_hello(self, link: int, stream: Stream) -> None:
+        if not stream.joined:
+            self._mistaken(link, f"no Hello came within {self._hello_within_s:g} s")
+
+    async def _read(self, link: int, peer: AgentPeer, requests: AsyncIterator[bytes]) -> None:
+        stream = self._streams[link]
+        async for serialised in requests:
+            try:
+                frame = ConnectRequest.FromString(serialised)
+            except DecodeError:
+                detail = f"cannot read a frame of {len(serialised)} bytes: it is no ConnectRequest"
+                return self._mistaken(link, detail)
+            if stream.joined:
                 self._post(Heard(link, frame))
             elif frame.WhichOneof("frame") != "hello":
-                return self.dismiss(link, Reason.REASON_UNSPECIFIED, "the first frame must be Hello", 0)
+                return self._mistaken(link, "the first frame must be Hello")
             elif frame.hello.host != peer.host:
                 detail = f"the certificate is for {peer.host!r}, the agent says it is {frame.hello.host!r}"
-                return self.dismiss(link, Reason.REASON_UNSPECIFIED, detail, 60_000)
+                return self._mistaken(link, detail)
             else:
-                joined = True
+                stream.joined = True
+                self.shown[peer.host] = frame.hello.position
                 token = secrets.token_hex(16)
                 self._post(Joined(link=link, host=peer.host, hello=frame.hello, token=token))
         return None
 
-    async def _write(self, context: "grpc.aio.ServicerContext[ConnectRequest, bytes]", outbox: Outbox) -> None:
+    def _mistaken(self, link: int, detail: str) -> None:
+        stream = self._streams.get(link)
+        if stream is not None:
+            log.warning("agent_mistaken", host=stream.host, detail=detail)
+            self.dismiss(link, Reason.REASON_UNSPECIFIED, detail, MISTAKEN_RETRY_MS)
+
+    async def _write(self, context: Context, outbox: Outbox) -> None:
         async for frame in outbox.frames():
-            async with asyncio.timeout(WRITE_MOST_S):
+            async with asyncio.timeout(self._write_most_s):
                 await context.write(frame)
 
 
-def _urgency(frame: ConnectResponse) -> int:
-    return _URGENCY.get(frame.WhichOneof("frame") or "", _LAST)
-
-
-async def _peer(context: "grpc.aio.ServicerContext[ConnectRequest, bytes]") -> AgentPeer:
+async def _peer(context: Context) -> AgentPeer:
     """Who it is, by its certificate alone."""
     try:
         peer = peer_of(certificate(context.auth_context()))
     except PeerError as error:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
     if not isinstance(peer, AgentPeer):
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this listener is for agents; use the operators'")
+        await context.abort(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "this listener is for agents, the certificate is an operator's; use the operators' listener",
+        )
     return peer
 
 
 def _note_fault(host: str, task: "asyncio.Future[None]") -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, asyncio.CancelledError):
+    error = task.exception() if task.done() and not task.cancelled() else None
+    if error is not None:
         log.info("stream_ended", host=host, why=repr(error))

@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -15,9 +17,11 @@ from google.rpc.status_pb2 import Status
 
 from killdeer.v1 import operator_pb2 as wire
 from killdeer.v1.operator_pb2_grpc import OperatorServiceServicer
+from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core.words import Asked, Gone, Input, Operator, Refuse, Reply
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.options import certificate
+from killdeer_coordinator.outside import OutsideError
 from killdeer_coordinator.pki import OperatorPeer, PeerError, peer_of
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import AmbiguousRun, NoSuchRun, StoreError
@@ -27,6 +31,12 @@ M = TypeVar("M", bound=Message)
 DETAILS_KEY = "grpc-status-details-bin"
 REASON_DOMAIN = "killdeer"
 LISTED_MOST = 1_000
+# More answers than this wait to be read: the caller does not read them. Its call is ended.
+WAITING_MOST = 256
+VERSION = version("killdeer")
+
+Witnesses = Callable[[], Awaitable[Mapping[str, StorePosition]]]
+"""Who was shown which store position (rule R28). Raises OutsideError."""
 
 
 class Asks:
@@ -39,8 +49,17 @@ class Asks:
 
     def answer(self, answer: Reply | Refuse) -> None:
         queue = self._waiting.get(answer.ask)
-        if queue is not None:
+        if queue is None:
+            return
+        if queue.qsize() < WAITING_MOST:
             queue.put_nowait(answer)
+            return
+        del self._waiting[answer.ask]
+        while not queue.empty():
+            queue.get_nowait()
+        message = f"this call is ended: {WAITING_MOST} answers wait and are not read"
+        queue.put_nowait(Refuse(ask=answer.ask, code="UNAVAILABLE", message=message, remedy="ask again"))
+        self._post(Gone(answer.ask))
 
     async def ask(self, who: Operator, request: Message) -> AsyncGenerator[Message, None]:
         """Raises Refused. The core is told when the caller leaves before the last answer."""
@@ -56,7 +75,7 @@ class Asks:
                     raise Refused(answer)
                 yield answer.message
         finally:
-            del self._waiting[number]
+            self._waiting.pop(number, None)
             if not ended:
                 self._post(Gone(number))
 
@@ -68,22 +87,25 @@ class Refused(Exception):
 
 
 class Operators(OperatorServiceServicer):
-    def __init__(self, asks: Asks, store: AsyncStore, feed: Feed) -> None:
+    def __init__(self, asks: Asks, store: AsyncStore, feed: Feed, witnesses: Witnesses) -> None:
         self._asks = asks
         self._store = store
         self._feed = feed
+        self._witnesses = witnesses
 
     async def _one(self, request: Message, context: Context, kind: type[M]) -> M:
-        async for message in self._many(request, context):
-            if isinstance(message, kind):
-                return message
+        async with aclosing(self._many(request, context)) as messages:
+            async for message in messages:
+                if isinstance(message, kind):
+                    return message
         raise AssertionError(f"the core did not answer with a {kind.__name__}")
 
-    async def _many(self, request: Message, context: Context) -> AsyncIterator[Any]:
+    async def _many(self, request: Message, context: Context) -> AsyncGenerator[Any, None]:
         who = await _operator(context)
         try:
-            async for message in self._asks.ask(who, request):
-                yield message
+            async with aclosing(self._asks.ask(who, request)) as answers:
+                async for message in answers:
+                    yield message
         except Refused as refused:
             await refuse(context, refused.refuse)
 
@@ -128,15 +150,18 @@ class Operators(OperatorServiceServicer):
         self, request: wire.WatchRunRequest, context: Context
     ) -> AsyncIterator[wire.WatchRunResponse]:
         request.run = await self._run_id(request.run, context)
-        async for message in self._many(request, context):
-            yield message
+        async with aclosing(self._many(request, context)) as messages:
+            async for message in messages:
+                yield message
 
     async def Halt(self, request: wire.HaltRequest, context: Context) -> AsyncIterator[wire.HaltResponse]:
-        async for message in self._many(request, context):
-            yield message
+        async with aclosing(self._many(request, context)) as messages:
+            async for message in messages:
+                yield message
 
     async def GetStatus(self, request: wire.GetStatusRequest, context: Context) -> wire.GetStatusResponse:
         status = await self._one(request, context, wire.GetStatusResponse)
+        status.version = VERSION
         try:
             sizes = await self._store.ask(lambda store: store.sizes())
         except StoreError as error:
@@ -161,7 +186,7 @@ class Operators(OperatorServiceServicer):
         response = wire.ListAuditResponse(entries=entries)
         response.length = entries[-1].number if entries else 0
         if request.verify:
-            response.problem = await self._asked(context, lambda store: store.verify_audit())
+            response.problem = await self._audit_problem(context)
             response.verified = not response.problem
         return response
 
@@ -179,9 +204,21 @@ class Operators(OperatorServiceServicer):
                 yield event
             while request.follow:
                 event = await listening.get()
+                if event is None:
+                    message = "this coordinator stops; the evidence is kept"
+                    await refuse(context, Refuse(ask=0, code="UNAVAILABLE", message=message, remedy="follow again"))
                 fits = request.host in ("", event.event.host) and run in ("", event.run_id)
                 if fits and event.number > seen:
                     yield event
+
+    async def _audit_problem(self, context: Context) -> str:
+        """Where the chain breaks; empty: nowhere."""
+        try:
+            witnesses = await self._witnesses()
+        except OutsideError as error:  # a witness that cannot be heard has not agreed
+            return str(error)
+        problem: str = await self._asked(context, lambda store: store.verify_audit(witnesses))
+        return problem
 
     async def _run_id(self, name: str, context: Context) -> str:
         found: str = await self._asked(context, lambda store: store.run_id(name or "latest"))

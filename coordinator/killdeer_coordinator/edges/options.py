@@ -1,32 +1,59 @@
 """gRPC settings of both listeners. Each number has its reason; two of them are silent traps without it."""
 
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import grpc
 
 FRAME_MOST_BYTES = 4 * 1024 * 1024
+# The plan of a large fleet names each candidate; operators' clients take as much.
+ANSWER_MOST_BYTES = 256 * 1024 * 1024
+PING_EVERY_MS, PING_ANSWER_MS = 10_000, 5_000
+# A peer may ping twice as often as our own do.
+PINGS_AT_MOST_EVERY_MS = PING_EVERY_MS // 2
 
-LISTENER_OPTIONS: tuple[tuple[str, int], ...] = (
-    # A storm of new streams overflows the default queue of calls not yet accepted, and they are reset silently.
-    ("grpc.server.max_pending_requests", 50_000),
-    ("grpc.server.max_pending_requests_hard_limit", 50_000),
-    # keepalive_timeout_ms alone has no effect below ping_timeout_ms, whose default is a minute.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.max_receive_message_length", FRAME_MOST_BYTES),
-    ("grpc.max_send_message_length", FRAME_MOST_BYTES),
-    # Two coordinators must never share a port without knowing of each other.
-    ("grpc.so_reuseport", 0),
-)
+
+def listener_options(
+    *,
+    answer_most_bytes: int = FRAME_MOST_BYTES,
+    ping_every_ms: int = PING_EVERY_MS,
+    ping_answer_ms: int = PING_ANSWER_MS,
+) -> tuple[tuple[str, int], ...]:
+    return (
+        # A storm of new streams overflows the default queue of calls not yet accepted, and they are reset silently.
+        ("grpc.server.max_pending_requests", 50_000),
+        ("grpc.server.max_pending_requests_hard_limit", 50_000),
+        # keepalive_timeout_ms alone has no effect below ping_timeout_ms, whose default is a minute.
+        ("grpc.keepalive_time_ms", ping_every_ms),
+        ("grpc.keepalive_timeout_ms", ping_answer_ms),
+        ("grpc.http2.ping_timeout_ms", ping_answer_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", min(PINGS_AT_MOST_EVERY_MS, ping_every_ms)),
+        ("grpc.max_receive_message_length", FRAME_MOST_BYTES),
+        ("grpc.max_send_message_length", answer_most_bytes),
+        # Two coordinators must never share a port without knowing of each other.
+        ("grpc.so_reuseport", 0),
+    )
+
+
+AGENTS_OPTIONS = listener_options()
+OPERATORS_OPTIONS = listener_options(answer_most_bytes=ANSWER_MOST_BYTES)
 
 
 def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredentials:
-    """Mutual TLS: a peer without a certificate of this CA is not let in."""
+    """Mutual TLS: a peer without a certificate of this CA is not let in. Raises OSError for files that are no
+    keys: gRPC itself would listen with them and turn everybody away."""
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        context.load_verify_locations(ca)
+    except ssl.SSLError as cause:
+        why = (cause.reason or str(cause)).lower().replace("_", " ")
+        raise OSError(
+            f"cannot serve with {cert}, {key} and {ca}: {why}; they must be PEM, the key the certificate's own"
+        ) from cause
     return grpc.ssl_server_credentials(
         [(key.read_bytes(), cert.read_bytes())], root_certificates=ca.read_bytes(), require_client_auth=True
     )

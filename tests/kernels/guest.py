@@ -1,0 +1,69 @@
+"""A virtual machine, emulated, that runs the kernel tests and turns itself off."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+# Hardware virtualisation is not asked for: where /dev/kvm opens, it may still be one on which these kernels hang.
+MACHINE = ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024")
+# Programs on ramfs count as file pages, as on a disk; on tmpfs, the default, they would count as shared memory.
+COMMAND_LINE = "console=ttyS0 quiet oops=panic panic=-1 rootfstype=ramfs"
+PATIENCE_S = 900.0  # against hanging only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the guest said. Tests are named MODULE::TEST."""
+
+    release: str
+    exit_code: int
+    seconds: float  # that pytest took, by the guest's clock
+    passed: tuple[str, ...]
+    others: tuple[str, ...]  # failed, in error or skipped
+
+
+class Guest:
+    """Runs from when it is made. Not waiting for it is fine, as long as it is closed."""
+
+    def __init__(self, folder: Path, kernel: Path, initramfs: Path) -> None:
+        self._console, self._results = folder / "console", folder / "results"
+        ports = ("-serial", f"file:{self._console}", "-serial", f"file:{self._results}")
+        boot = ("-kernel", str(kernel), "-initrd", str(initramfs), "-append", COMMAND_LINE)
+        alone = ("-nodefaults", "-display", "none", "-no-reboot")
+        self._process = subprocess.Popen(
+            ("qemu-system-x86_64", *MACHINE, *alone, *ports, *boot), stdin=subprocess.DEVNULL
+        )
+
+    def report(self) -> Report:
+        """Waits for its end. AssertionError, with the console, where it brought no report."""
+        try:
+            self._process.wait(PATIENCE_S)
+            return read(self._results.read_text())
+        except (subprocess.TimeoutExpired, OSError, ValueError, ElementTree.ParseError) as problem:
+            raise AssertionError(f"the guest brought no report: {problem}\n{self.console()}") from problem
+
+    def console(self) -> str:
+        return self._console.read_text(errors="replace")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def read(results: str) -> Report:
+    """ValueError or ParseError where the guest stopped in the middle."""
+    release, code, report = results.split("\n", 2)
+    tests = list(ElementTree.fromstring(report).iter("testcase"))
+    told = [(f"{test.get('classname')}::{test.get('name')}", _passed(test)) for test in tests]
+    return Report(
+        release=release.strip(),
+        exit_code=int(code),
+        seconds=sum(float(test.get("time", "0")) for test in tests),
+        passed=tuple(name for name, passed in told if passed),
+        others=tuple(name for name, passed in told if not passed),
+    )
+
+
+def _passed(test: ElementTree.Element) -> bool:
+    return all(test.find(word) is None for word in ("failure", "error", "skipped"))

@@ -1,0 +1,43 @@
+"""The kernel tests inside the kernels that users run: cgroup v2, and the shapes of tracepoints and structs there."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+from tests.kernels import image
+from tests.kernels.guest import Guest
+
+# Debian is built the first time; the guests are emulated.
+pytestmark = pytest.mark.timeout(1_800)
+
+
+@pytest.fixture(scope="module")
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest]]:
+    """One a kernel, all at the same time: each is busy on one processor only."""
+    if reason := image.obstacle():
+        pytest.skip(reason)
+    initramfs = tmp_path_factory.mktemp("guests") / "initramfs"
+    kernels = {series: image.kernel(series) for series in image.KERNELS}
+    image.initramfs(initramfs)
+    with ExitStack() as running:
+        yield {
+            series: running.enter_context(closing(Guest(tmp_path_factory.mktemp(series), kernel, initramfs)))
+            for series, kernel in kernels.items()
+        }
+    initramfs.unlink()
+
+
+@pytest.mark.parametrize("series", image.KERNELS)
+def test_every_kernel_test_runs_and_passes_inside(
+    series: str, guests: dict[str, Guest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = guests[series].report()
+    if report.others or report.exit_code:
+        pytest.fail(f"on Linux {report.release}: {', '.join(report.others)}\n{guests[series].console()}")
+
+    written = {path.stem for path in (image.ROOT / "tests" / "kernel").glob("test_*.py")}
+    ran = {name.partition("::")[0].rpartition(".")[2] for name in report.passed}
+    assert ran == written
+    assert report.release.startswith(f"{series}.")
+    with capsys.disabled():
+        print(f"\nLinux {report.release}: {len(report.passed)} kernel tests passed in {report.seconds:.0f} s")

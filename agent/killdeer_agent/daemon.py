@@ -40,8 +40,6 @@ log = structlog.get_logger()
 TICK_S = 0.1
 # The metrics of a heartbeat are read once in so many ticks.
 METRICS_EVERY = 10
-# A journal longer than this is rewritten at start with only what still counts.
-COMPACT_BYTES = 4 * 1024 * 1024
 
 
 def read_guard(config: Config) -> Guard:
@@ -78,12 +76,10 @@ class Agent:
             send=lambda frame, urgent: self._link.send(frame, urgent=urgent),
             unlink=self._link.end,
         )
-        core = Core()
-        self._shell = Shell(core, outside)
-        started = Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello)
-        self._shell.post(started)
-        if self._journal.size > COMPACT_BYTES and not problem:
-            self._journal.compact(core.essential())
+        self._shell = Shell(Core(), outside)
+        self._shell.post(
+            Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello, pid=os.getpid())
+        )
         self._collector = open_collector() if config.evidence == "auto" else PidfdCollector("configured: pidfd")
         self._hello.evidence = self._collector.level
         self._hello.evidence_detail = self._collector.detail

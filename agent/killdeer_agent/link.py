@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse
 from killdeer.v1.agent_pb2_grpc import AgentServiceStub
@@ -144,8 +143,6 @@ class Link:
                 return await self._talk(stream, outbox)
             except grpc.aio.AioRpcError as error:
                 return f"cannot reach {coordinator}: {error.details() or error.code().name}"
-            except DecodeError:
-                return f"cannot read a frame of {coordinator}: it is no ConnectResponse"
             finally:
                 stream.cancel()
 
@@ -171,8 +168,10 @@ class Link:
     async def _read(self, stream: Stream) -> str:
         while True:
             frame = await stream.read()
-            if not isinstance(frame, ConnectResponse):
+            if frame is grpc.aio.EOF:
                 return "the coordinator ended the stream"
+            if not isinstance(frame, ConnectResponse):  # what gRPC makes of bytes that it could not decode
+                return "cannot read a frame of the coordinator: it is no ConnectResponse"
             self._on_frame(frame)
 
 

@@ -3,19 +3,26 @@
 `killdeer-agent revert` is what the unit's ExecStopPost= calls. It needs no coordinator, no guard and no lease.
 """
 
+import time
+from collections import deque
 from collections.abc import Callable
 
 import structlog
 
-from killdeer.v1.agent_pb2 import Hello
+from killdeer.v1.agent_pb2 import Heartbeat, Hello
 from killdeer_agent.config import Config
 from killdeer_agent.core.agent import Core
-from killdeer_agent.core.words import Effect, Input, Revert, Reverted, Started, Write, Written
+from killdeer_agent.core.facts import Now
+from killdeer_agent.core.words import Effect, Input, Record, Revert, Reverted, Started, Tick, Write, Written
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel import clock, proc
 from killdeer_agent.kernel.striker import Striker
 
 log = structlog.get_logger()
+
+# A revert that fails is tried again for this long; then its command is named, and systemd goes on.
+PATIENCE_S = 5.0
+PAUSE_S = 0.25
 
 
 def revert_open(config: Config) -> int:
@@ -27,32 +34,55 @@ def revert_open(config: Config) -> int:
     except JournalError as error:
         log.info("nothing_to_revert", why=str(error))
         return 2
-    core, left = Core(), 0
-    pending: list[Input] = [
-        Started(boot_id=boot_id, records=records, journal_problem=problem, hello=Hello(host=config.host))
-    ]
+    started = Started(boot_id=boot_id, records=records, journal_problem=problem, hello=Hello(host=config.host))
     try:
-        while pending:
-            for effect in core.handle(pending.pop(0), clock.now()):
-                answer = _carried_out(effect, striker, journal.append)
-                if isinstance(answer, Reverted):
-                    log.info("reverted", command=answer.command_id, gone=answer.gone, problem=answer.problem)
-                    left += bool(answer.problem)
-                if answer is not None:
-                    pending.append(answer)
+        left = reverted(started, revert=striker.revert, append=journal.append, now=clock.now, pause=time.sleep)
     finally:
         journal.close()
+    for command_id, why in left.items():
+        log.error("not_reverted", command=command_id, problem=why, remedy="resume it by hand: kill -CONT PID")
     return 1 if left else 0
 
 
-def _carried_out(effect: Effect, striker: Striker, append: Callable[..., None]) -> Input | None:
-    """Reverts, and the record of them; every other effect waits for a whole agent."""
-    if isinstance(effect, Revert):
-        return striker.revert(effect)
-    if isinstance(effect, Write):
-        try:
-            append(effect.record)
-        except JournalError as error:
-            return Written(effect.token, str(error))
-        return Written(effect.token)
-    return None
+def reverted(
+    started: Started,
+    *,
+    revert: Callable[[Revert], Reverted],
+    append: Callable[[Record], None],
+    now: Callable[[], Now],
+    pause: Callable[[float], None],
+) -> dict[str, str]:
+    """Has the core take back what its journal holds open; what is left, and why, by command id."""
+    core, left = Core(), dict[str, str]()
+
+    def carry_out(effect: Effect) -> Input | None:
+        """Reverts, and the record of them; every other effect waits for a whole agent."""
+        if isinstance(effect, Revert):
+            answer = revert(effect)
+            log.info("reverted", command=answer.command_id, gone=answer.gone, problem=answer.problem)
+            left.pop(answer.command_id, None)
+            if answer.problem:
+                left[answer.command_id] = answer.problem
+            return answer
+        if isinstance(effect, Write):
+            try:
+                append(effect.record)
+            except JournalError as error:
+                return Written(effect.token, str(error))
+            return Written(effect.token)
+        return None
+
+    def told(message: Input) -> None:
+        inputs: deque[Input] = deque([message])
+        while inputs:
+            for effect in core.handle(inputs.popleft(), now()):
+                if (answer := carry_out(effect)) is not None:
+                    inputs.append(answer)
+
+    told(started)
+    for _ in range(int(PATIENCE_S / PAUSE_S)):
+        if not left:
+            break
+        pause(PAUSE_S)
+        told(Tick(Heartbeat()))
+    return left

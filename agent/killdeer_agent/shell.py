@@ -8,16 +8,19 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from killdeer.v1.agent_pb2 import ConnectRequest
-from killdeer.v1.process_pb2 import ExitSeen, KernelEvent, Party
+from killdeer.v1.process_pb2 import ExitSeen, KernelEvent, Party, Reason
 from killdeer_agent.core.agent import Core
-from killdeer_agent.core.facts import Now, Process
+from killdeer_agent.core.facts import Now, Process, Refusal
 from killdeer_agent.core.words import (
     Census,
     Close,
+    Compact,
+    Compacted,
     Counted,
     Effect,
     Exit,
@@ -42,6 +45,11 @@ from killdeer_agent.kernel.striker import Striker
 
 log = structlog.get_logger()
 
+Answer = TypeVar("Answer", bound=Input)
+
+# A victim that cannot be held after a restart, for want of a file descriptor say, is tried again after this long.
+HOLD_AGAIN_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
@@ -62,6 +70,7 @@ class Shell:
         self._out = outside
         self._inputs: deque[Input] = deque()
         self._handling = False
+        self._broken = False
         self._journaling = ThreadPoolExecutor(1, "journal")
         self._looking = ThreadPoolExecutor(1, "looking")
         self._collector: Collector | None = None
@@ -74,18 +83,20 @@ class Shell:
         """The kernel's evidence, which comes after the first reverts: what is watched already is watched there."""
         self._collector = collector
         for process in self._watched.values():
-            collector.watch(process.pid, process.start_ticks)
+            self._watch_in_kernel(process)
 
     def post(self, message: Input) -> None:
         """An input for the core, and all effects that follow from it. In the loop's thread only."""
         self._inputs.append(message)
-        if self._handling:
+        if self._handling or self._broken:
             return
         self._handling = True
         try:
             while self._inputs:
                 for effect in self._core.handle(self._inputs.popleft(), self._out.clock()):
                     self._carry_out(effect)
+        except Exception as error:
+            self._break(error)
         finally:
             self._handling = False
 
@@ -95,6 +106,8 @@ class Shell:
                 self._out.send(frame, urgent)
             case Write():
                 self._beside(self._journaling, lambda: self._append(effect))
+            case Compact():
+                self._beside(self._journaling, lambda: self._compact(effect))
             case Open():
                 self._beside(
                     self._looking,
@@ -123,7 +136,7 @@ class Shell:
                 log.info(event, **fields)
 
     def _beside(
-        self, where: ThreadPoolExecutor, work: Callable[[], Input], then: Callable[[Input], Input] | None = None
+        self, where: ThreadPoolExecutor, work: Callable[[], Answer], then: Callable[[Answer], Input] | None = None
     ) -> None:
         """Work in a thread of its own; its answer is the next input. Answers keep the order of their thread."""
 
@@ -137,8 +150,13 @@ class Shell:
 
     def _finished(self, task: "asyncio.Future[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.exited.done():
-            # A fault of our own: the agent dies by it and its second line reverts; it never goes on half blind.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """A fault of our own: the agent dies by it and its second line reverts; it never goes on half blind."""
+        self._broken = True
+        if not self.exited.done():
             self.exited.set_exception(error)
 
     def _append(self, effect: Write) -> Written:
@@ -148,30 +166,43 @@ class Shell:
             return Written(effect.token, str(error))
         return Written(effect.token)
 
+    def _compact(self, effect: Compact) -> Compacted:
+        try:
+            self._out.journal.compact(effect.records)
+        except JournalError as error:
+            return Compacted(str(error))
+        return Compacted()
+
     def _members(self, service: str) -> Counted:
         try:
             return Counted(service=service, members=self._out.members(service))
         except OSError as error:
             return Counted(service=service, members=(), problem=f"cannot count {service}: {error}")
 
-    def _open(self, effect: Open, counted: Input) -> Opened:
-        members = counted.members if isinstance(counted, Counted) else ()
-        process = effect.warrant.process
+    def _open(self, effect: Open, counted: Counted) -> Opened:
+        command_id, process = effect.command_id, effect.warrant.process
+        refusal = Refusal(Reason.REASON_UNREADABLE, counted.problem) if counted.problem else None
         # Watched before it is looked at, so that no event of it is missed.
-        self._watch(effect.command_id, process)
-        refusal = self._out.striker.open(effect)
+        refusal = refusal or self._watch(command_id, process) or self._out.striker.open(effect)
         if refusal is not None:
-            self._unwatch(effect.command_id)
-            return Opened(command_id=effect.command_id, refusal=refusal)
-        self._await_exit(effect.command_id, process)
-        return Opened(command_id=effect.command_id, members=members)
+            self._unwatch(command_id)
+            return Opened(command_id=command_id, refusal=refusal)
+        self._await_exit(command_id, process)
+        return Opened(command_id=command_id, members=counted.members)
 
     def _watch_again(self, command_id: str, process: Process) -> None:
         self._watch(command_id, process)
-        if self._out.striker.hold(command_id, process):
+        self._hold(command_id, process)
+
+    def _hold(self, command_id: str, process: Process) -> None:
+        if self._watched.get(command_id) is not process:
+            return  # its strike is over
+        if not self._out.striker.hold(command_id, process):
+            self.post(Seen(_exit_of(command_id, process, 0), "pidfd"))
+        elif self._out.striker.fileno(command_id) is not None:
             self._await_exit(command_id, process)
         else:
-            self._inputs.append(Seen(_exit_of(command_id, process, 0), "pidfd"))
+            asyncio.get_running_loop().call_later(HOLD_AGAIN_S, self._hold, command_id, process)
 
     def _await_exit(self, command_id: str, process: Process) -> None:
         pidfd = self._out.striker.fileno(command_id)
@@ -195,10 +226,19 @@ class Shell:
         self._unwatch(command_id)
         self._out.striker.close(command_id)
 
-    def _watch(self, command_id: str, process: Process) -> None:
+    def _watch(self, command_id: str, process: Process) -> Refusal | None:
         self._watched[command_id] = process
-        if self._collector is not None:
-            self._collector.watch(process.pid, process.start_ticks)
+        return self._watch_in_kernel(process)
+
+    def _watch_in_kernel(self, process: Process) -> Refusal | None:
+        try:
+            if self._collector is not None:
+                self._collector.watch(process.pid, process.start_ticks)
+        except OSError as error:
+            detail = f"cannot watch pid {process.pid} in the kernel: {error.strerror}"
+            log.warning("unwatched", detail=detail)
+            return Refusal(Reason.REASON_UNREADABLE, detail)
+        return None
 
     def _unwatch(self, command_id: str) -> None:
         process = self._watched.pop(command_id, None)

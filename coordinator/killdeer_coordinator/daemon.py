@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -183,7 +183,7 @@ class Coordinator:
                 asyncio.timeout(HALT_ANSWER_S),
             ):
                 async for message in answers:
-                    answer.CopyFrom(message)
+                    answer = cast(operator_pb2.HaltResponse, message)
                     if answer.complete:
                         break
         return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -64,7 +64,7 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = asyncio.Lock()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the exception when something of our own breaks: the coordinator ends, it does not go on half blind."""
+        """Gets the exception when something of our own breaks: the coordinator ends, never half blind."""
 
     def connect(self, out: WaysOut) -> None:
         self._out = out

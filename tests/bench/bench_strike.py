@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import strikes as s
-
 from killdeer.v1.process_pb2 import Field, Match, Selector, Term
 from killdeer_agent.core.guard import Guard, Rule
 from killdeer_agent.core.lease import Lease
@@ -28,6 +26,7 @@ from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.pidfd import Pidfd
 from killdeer_agent.kernel.proc import ProcFacts
 from killdeer_agent.kernel.striker import Striker
+from tests.support import strikes as s
 
 ROUNDS = 200
 TO_HOLD = 1.0

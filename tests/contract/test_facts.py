@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
-from tests.support.rights import as_nobody
-from tests.support.strikes import LEADER_DIES, until
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts
 from killdeer_agent.core.warrant import unstruck
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
 from killdeer_agent.kernel.stat import parse_stat
+from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
+from tests.support.rights import as_nobody
+from tests.support.strikes import LEADER_DIES_ON_COMMAND, command, running, until
 
 SLEEP = os.path.realpath("/bin/sleep")
 ODD_NAMES = ["a b", ") R 1 1 (", "((", "a) (b", "tab\there", "new\nline", "é", ""]
@@ -457,13 +457,10 @@ def test_without_rights_a_process_outside_of_units_belongs_to_its_name(kernel: K
 
 
 def test_r5_a_dead_leader_with_living_threads_is_no_plain_zombie(kernel: KernelHost) -> None:
-    child = subprocess.Popen(LEADER_DIES)
-    try:
+    with running(*LEADER_DIES_ON_COMMAND) as child:
+        command(child)
         until(lambda: ProcFacts(child.pid).state == "Z")
         refusal = unstruck(ProcFacts(child.pid))
-    finally:
-        child.kill()
-        child.wait()
 
     assert refusal is not None
     assert refusal.reason == Reason.REASON_LEADER_DEAD

@@ -6,16 +6,6 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
-from tests.support.rows import (
-    NOW_MS,
-    SetClock,
-    a_run_with,
-    host_row,
-    permit,
-    putting,
-    run_row,
-    strike,
-)
 
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
 from killdeer.v1.process_pb2 import STRIKE_STATE_STRUCK, HaltRecord, KernelEvent, StorePosition
@@ -33,6 +23,16 @@ from killdeer_coordinator.core.books import (
     SetLimit,
 )
 from killdeer_coordinator.store import Store, StoreFailure
+from tests.support.rows import (
+    NOW_MS,
+    SetClock,
+    a_run_with,
+    host_row,
+    permit,
+    putting,
+    run_row,
+    strike,
+)
 
 DAY_MS = 24 * 3_600_000
 CONFIGURED = FleetLimits(

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
-from tests.support.rows import a_run_with, putting
 
 from killdeer_coordinator.core.books import Audited, Books, Decision
 from killdeer_coordinator.store import NewerStore, Store, StoreFailure, StoreInUse
+from tests.support.rows import a_run_with, putting
 
 ROOT = Path(__file__).parents[2]
 

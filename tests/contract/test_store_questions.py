@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, run_row, strike
 
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, RUN_VERDICT_HELD
 from killdeer.v1.process_pb2 import ExitSeen, KernelEvent, Party
 from killdeer_coordinator.core.books import Audited, PutRun, PutStrike
 from killdeer_coordinator.store import AmbiguousRun, AsyncStore, NoSuchRun, Store, chain
+from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, run_row, strike
 
 DAY_MS = 24 * 3_600_000
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from tests.support import strikes as s
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts, Now
@@ -17,6 +16,7 @@ from killdeer_agent.core.words import Record, Revert
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts
+from tests.support import strikes as s
 
 # pytest-timeout's other method takes SIGALRM, which is the fuse's.
 pytestmark = pytest.mark.timeout(120, method="thread")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.certificates import Authority
 from tests.support.operator import FakeOperator, Served, write_context
 

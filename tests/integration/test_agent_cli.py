@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.rights import as_nobody
-from tests.support.strikes import SLEEP, identity, running, stopped, until
 
 from killdeer.v1 import agent_pb2
 from killdeer.v1.process_pb2 import Action, Identity, Pause
@@ -20,6 +18,8 @@ from killdeer_agent.core.memory import intent_record
 from killdeer_agent.guardtest import TrialError, trial
 from killdeer_agent.journal import Journal
 from killdeer_agent.kernel.proc import ProcFacts
+from tests.support.rights import as_nobody
+from tests.support.strikes import SLEEP, identity, running, stopped, until
 
 CLI = [sys.executable, "-c", "from killdeer_agent.cli import main; main()"]
 DEADLINE_S = 60  # against hanging only

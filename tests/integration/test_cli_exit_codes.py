@@ -6,12 +6,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support import runs
-from tests.support.commandline import killdeer
-from tests.support.operator import FakeOperator, refuse
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from tests.support import runs
+from tests.support.commandline import killdeer
+from tests.support.operator import FakeOperator, refuse
 
 
 @pytest.fixture

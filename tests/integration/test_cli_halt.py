@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support.certificates import Authority
-from tests.support.commandline import ended, killdeer, read_until, start
-from tests.support.operator import DEADLINE_S, FakeOperator, Served, free_address, write_context
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import HALT_STAGE_REVERTED, HALT_STAGE_STOPPED
+from tests.support.certificates import Authority
+from tests.support.commandline import ended, killdeer, read_until, start
+from tests.support.operator import DEADLINE_S, FakeOperator, Served, free_address, write_context
 
 STOPPED = o.HaltHost(host="a-1", stage=HALT_STAGE_STOPPED, connected=True)
 REVERTED = o.HaltHost(host="a-1", stage=HALT_STAGE_REVERTED, connected=True, reverted=2)

@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support import runs
-from tests.support.commandline import ended, read_until, start
-from tests.support.operator import DEADLINE_S, FakeOperator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from tests.support import runs
+from tests.support.commandline import ended, read_until, start
+from tests.support.operator import DEADLINE_S, FakeOperator
 
 
 class Fleet:

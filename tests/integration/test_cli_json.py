@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from tests.support import runs
-from tests.support.commandline import killdeer
-from tests.support.operator import FakeOperator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from tests.support import runs
+from tests.support.commandline import killdeer
+from tests.support.operator import FakeOperator
 
 PERMIT = o.PermitView(permit_id="p1", victim=p.Identity(host="a-1", pid=3), held_ms=9_000, why="no answer")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support import runs
-from tests.support.certificates import Authority
-from tests.support.operator import DEADLINE_S, Served, write_context
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer_client import Client, ClientError, channel, load_contexts
+from tests.support import runs
+from tests.support.certificates import Authority
+from tests.support.operator import DEADLINE_S, Served, write_context
 
 
 class Wire:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.certificates import Authority, Keys
 from tests.support.commandline import killdeer
 from tests.support.operator import Served, free_address, write_context

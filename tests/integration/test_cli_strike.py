@@ -1,12 +1,12 @@
 """`strike` is a run of one wave on one host, and its options may stand alone or carry a value."""
 
 import pytest
-from tests.support import runs
-from tests.support.commandline import killdeer
-from tests.support.operator import FakeOperator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer_experiment.file import load
+from tests.support import runs
+from tests.support.commandline import killdeer
+from tests.support.operator import FakeOperator
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.support import runs
-from tests.support.commandline import Terminal, ended, killdeer, start
-from tests.support.operator import DEADLINE_S, FakeOperator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer.v1.agent_pb2 import HALT_STAGE_STOPPED
+from tests.support import runs
+from tests.support.commandline import Terminal, ended, killdeer, start
+from tests.support.operator import DEADLINE_S, FakeOperator
 
 OnTerminal = Callable[..., Terminal]
 

@@ -18,11 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tests.support import strikes as s  # noqa: E402
-
 from killdeer_agent.core.facts import Facts, Now  # noqa: E402
 from killdeer_agent.kernel import clock, fuse  # noqa: E402
 from killdeer_agent.kernel.proc import ProcFacts  # noqa: E402
+from tests.support import strikes as s  # noqa: E402
 
 LEASE_NS = 300_000_000
 

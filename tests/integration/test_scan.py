@@ -9,9 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
-from tests.support.rights import as_nobody
-from tests.support.strikes import running, until
 
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Action, Candidate, Kill, Pause, Reason, Terminate
@@ -23,6 +20,9 @@ from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
 from killdeer_agent.kernel.scan import ScanFailed, Scanner, ScanResult
 from killdeer_agent.kernel.units import Units
+from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
+from tests.support.rights import as_nobody
+from tests.support.strikes import running, until
 
 SECOND = 1_000_000_000
 KILL = Action(kill=Kill(signal=signal.SIGKILL))

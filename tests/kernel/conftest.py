@@ -1,9 +1,9 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.kernel_record import KernelRecord, record
 
 from killdeer_agent.kernel.collector import CollectorUnavailable
+from tests.support.kernel_record import KernelRecord, record
 
 
 @pytest.fixture

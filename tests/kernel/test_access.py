@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.kernel_record import KernelRecord
 
 from killdeer_agent.kernel.collector import open_collector
+from tests.support.kernel_record import KernelRecord
 
 NOBODY = 65534
 OPENS = (

@@ -4,9 +4,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.support.kernel_record import KernelRecord, process, start_ticks, strike
 
 from killdeer_agent.kernel.collector import CollectorUnavailable, CoreCollector
+from tests.support.kernel_record import KernelRecord, process, start_ticks, strike
 
 FLOOD = 5_000
 

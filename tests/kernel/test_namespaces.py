@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.kernel_record import KernelRecord, process, start_ticks, target
 
 from killdeer.v1.process_pb2 import KernelEvent
+from tests.support.kernel_record import KernelRecord, process, start_ticks, target
 
 # Prints its child's pid; at the first line read kills the child and prints its events, one a line, in hex.
 INSIDE = """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from tests.support.kernel_record import KernelRecord, process, until
 
 LIMIT_KB = 40 * 1024

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+
 from tests.support.kernel_record import KernelRecord, process, start_ticks, stat_fields, strike, until
 
 

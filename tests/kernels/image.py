@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,20 +155,11 @@ def _run(*command: str, cwd: Path | None = None) -> str:
         cwd=cwd,
         check=False,
         text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     if done.returncode:
-        raise CannotBuild(
-            f"cannot run {command[0]}: it ended with {done.returncode}\n{_end(done.stdout)}{done.stderr}"
-        )
+        last = "\n".join(done.stdout.splitlines()[-20:])
+        raise CannotBuild(f"cannot prepare a guest: {command[0]} ended with {done.returncode}\n{last}")
     return done.stdout
-
-
-def _end(text: str) -> str:
-    return _joined(text.splitlines()[-20:])
-
-
-def _joined(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

@@ -1,9 +1,10 @@
-"""The kernel tests inside the kernels that users run: cgroup v2, and the shapes of tracepoints and structs there."""
+"""The kernel tests in kernels that users run: cgroup v2, and their own shapes of tracepoints and structs."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+
 from tests.kernels import image
 from tests.kernels.guest import Guest
 
@@ -17,8 +18,11 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest
     if reason := image.obstacle():
         pytest.skip(reason)
     initramfs = tmp_path_factory.mktemp("guests") / "initramfs"
-    kernels = {series: image.kernel(series) for series in image.KERNELS}
-    image.initramfs(initramfs)
+    try:
+        kernels = {series: image.kernel(series) for series in image.KERNELS}
+        image.initramfs(initramfs)
+    except image.CannotBuild as problem:
+        pytest.skip(str(problem))
     with ExitStack() as running:
         yield {
             series: running.enter_context(closing(Guest(tmp_path_factory.mktemp(series), kernel, initramfs)))

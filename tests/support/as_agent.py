@@ -6,8 +6,6 @@ import json
 import signal
 import sys
 
-from tests.support.strikes import blow, identity, opening, striker, warrant
-
 from killdeer.terms import parse_selector
 from killdeer.v1.agent_pb2 import EvidenceLevel
 from killdeer.v1.process_pb2 import Action, Kill, Reason
@@ -18,6 +16,7 @@ from killdeer_agent.kernel.collector import open_collector
 from killdeer_agent.kernel.proc import ProcFacts
 from killdeer_agent.kernel.scan import Scanner
 from killdeer_agent.surroundings import evidence, selectors
+from tests.support.strikes import blow, identity, opening, striker, warrant
 
 MINUTE_NS = 60_000_000_000
 

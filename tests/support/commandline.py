@@ -7,10 +7,10 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.operator import CLI, DEADLINE_S
 from typer.testing import CliRunner
 
 from killdeer_cli.main import app
+from tests.support.operator import CLI, DEADLINE_S
 
 _ON_TERMINAL = (
     # A new session has no terminal; without one of its own, Ctrl-C and a hang-up reach nobody.

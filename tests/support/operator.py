@@ -12,10 +12,10 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from tests.support.certificates import Authority, Keys
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import operator_pb2_grpc
+from tests.support.certificates import Authority, Keys
 
 DEADLINE_S = 20.0
 """A guard against hanging; nothing is timed by it."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from tests.support.fake_agent import FakeAgent
 
 from killdeer.halts import Halts
 from killdeer.v1 import agent_pb2 as a
@@ -38,6 +37,7 @@ from killdeer_coordinator.core.books import (
 )
 from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.grant import Granted
+from tests.support.fake_agent import FakeAgent
 
 MS = 1_000_000
 T0_MS = 1_700_000_000_000

@@ -1,10 +1,9 @@
 """A plan on the screen: every verdict, its reason and its remedy; a long fleet folded, with counts."""
 
-from tests.support import runs
-
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_cli.plan_view import host_count, host_lines, plan_lines
+from tests.support import runs
 
 REMEDY = 'add the line\n  allow = ["unit=worker@*.service"]\nto /etc/killdeer/guard.d/worker.toml'
 NOT_ALLOWED = p.Verdict(allowed=False, reason=p.REASON_NOT_ALLOWED, detail="nothing opts it in", remedy=REMEDY)

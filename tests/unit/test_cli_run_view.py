@@ -1,10 +1,9 @@
 """A run told line by line: each thing once, nothing that evidence does not show."""
 
-from tests.support import runs
-
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_cli.run_view import Narrator, closing, standing
+from tests.support import runs
 
 
 def told(*updates: o.WatchRunResponse) -> list[list[str]]:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 from google.protobuf.message import Message
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import World
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import World
 
 FILE = """\
 killdeer: 1

@@ -1,12 +1,11 @@
 """The emergency stop, as the coordinator's core holds it (rules R9 to R14, R28, R30)."""
 
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import LEASE_MS, World
-
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import LEASE_MS, World
 
 FILE = """\
 killdeer: 1

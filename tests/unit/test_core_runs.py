@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import MS, World
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import MS, World
 
 FILE = """\
 killdeer: 1
@@ -168,11 +168,11 @@ def test_no_wave_widens_after_one_that_did_not_end_well() -> None:
 
 
 def test_a_process_in_an_open_strike_is_not_drawn_again() -> None:
-    w = world(FakeAgent("a-1", workers=2, recovers_ms=None, keeps_victims=True))
-    run(w, file("{name: all, strikes: 2, over: 2s}", "in_flight: 2, per_host: 2"))
-    w.run(3_000)
+    w = world(FakeAgent("a-1", workers=5, recovers_ms=None, keeps_victims=True))
+    run(w, file("{name: all, strikes: 5, over: 5s}", "in_flight: 5, per_host: 5"))
+    w.run(6_000)
     victims = [told.strike.victim.pid for told in w.told("a-1", "strike")]
-    assert sorted(victims) == [100, 101]
+    assert sorted(victims) == [100, 101, 102, 103, 104]
 
 
 def test_what_the_guard_denies_is_not_drawn() -> None:

@@ -1,13 +1,12 @@
 """Sessions, leases and the store's position, as the coordinator's core holds them (rules R7, R9, R22, R23)."""
 
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import LEASE_MS, MS, World
-
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
 from killdeer_coordinator.core.roster import right_ns
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import LEASE_MS, MS, World
 
 FILE = """\
 killdeer: 1
@@ -247,6 +246,8 @@ def test_r22_a_coordinator_whose_own_directory_saw_more_starts_halted() -> None:
 
 def test_r22_a_store_that_is_exchanged_under_a_running_coordinator_latches_a_halt() -> None:
     w = fleet()
+    for limit in range(10):
+        w.ask(o.SetLimitRequest(scope="in_flight", limit=limit, reason="x"), "approver")
     del w.store.audit[1:], w.store.heads[2:]
     w.run(2_500)
     assert "store restored" in w.core.roster.halts.active[0].reason
@@ -287,6 +288,7 @@ def test_a_coordinator_that_starts_without_its_store_serves_once_it_is_back() ->
 def test_what_is_to_be_kept_outside_the_store_is_tried_until_it_is() -> None:
     w = fleet()
     w.keep_fails = "read-only"
+    w.store.failing = "disk full"
     w.ask(o.HaltRequest(id="h1"), "viewer")
     assert "h1" not in w.kept[-1][0].engaged
     w.keep_fails = ""

@@ -1,8 +1,6 @@
 """An agent's words on a strike, merged; what they do to its permit; and what a run's strikes come to (I8, R16)."""
 
 import pytest
-from tests.support.fake_agent import FakeAgent
-from tests.support.world import World
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
@@ -15,6 +13,8 @@ from killdeer_coordinator.core.strikes import Told, merged, told
 from killdeer_coordinator.core.turns import withheld_alike
 from killdeer_coordinator.core.verdict import judged
 from killdeer_coordinator.core.words import Now
+from tests.support.fake_agent import FakeAgent
+from tests.support.world import World
 
 KILL = p.Action(kill=p.Kill(signal=9))
 BLOW = p.Blow(number=1, signal=9, sent_boot_ns=1_000)

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.facts import PlainFacts
 
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Now
 from killdeer_agent.core.guard import ACTIONS, SHOWN_BYTES, Guard, Rule
 from killdeer_agent.core.selector import Matcher, compiled
+from tests.support.facts import PlainFacts
 
 NOW = Now(boot_ns=70_000_000_000)
 

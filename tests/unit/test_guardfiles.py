@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.facts import PlainFacts
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import Now
 from killdeer_agent.core.guard import ACTIONS, Guard
 from killdeer_agent.guardfiles import load_guard
+from tests.support.facts import PlainFacts
 
 NOW = Now(boot_ns=70_000_000_000)
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from tests.support.books import T0, books, decided, host, later, run
 
 from killdeer.v1.operator_pb2 import LimitView, PermitView, RunState, StrikeView
 from killdeer.v1.process_pb2 import Action, Exit, Identity, Kill, StrikeState, Successor
@@ -24,6 +23,7 @@ from killdeer_coordinator.core.ledger import (
     update,
 )
 from killdeer_coordinator.core.refusal import Refused
+from tests.support.books import T0, books, decided, host, later, run
 
 STRUCK = StrikeState.STRIKE_STATE_STRUCK
 FREE = RunLimits(in_flight=None, per_host=None)

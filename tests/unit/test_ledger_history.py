@@ -8,14 +8,14 @@ import random
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.support.books import books, decided, host, later, run
 
 from killdeer.v1.operator_pb2 import StrikeView
 from killdeer.v1.process_pb2 import Action, Blow, Exit, Identity, Kill, Pause, StrikeState, Successor
 from killdeer_coordinator.core.books import Decide, RunLimits
 from killdeer_coordinator.core.ledger import Granted, GrantRequest, Standing, clear, grant, release, struck, update
+from tests.support.books import books, decided, host, later, run
 
 HOSTS = {"web-1": "a", "web-2": "a", "web-3": "b"}
 SERVICES = ("worker@", "cache")
@@ -271,6 +271,7 @@ class History:
 
 
 @settings(max_examples=150, deadline=None)
+@example(seed=42090)  # a victim exits in the very instant in which a scan begins
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_history_takes_victims_past_a_limit(seed: int) -> None:
     history = History(seed)

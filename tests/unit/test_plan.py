@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from tests.support.books import books, host
 
 from killdeer.v1.operator_pb2 import LabelMatch, PlannedHost, PlanView
 from killdeer.v1.process_pb2 import Action, Candidate, Identity, Kill, Pause, Reason, Verdict
@@ -12,6 +11,7 @@ from killdeer_coordinator.core.intake import Intake, take_in
 from killdeer_coordinator.core.labels import matches, zone_of
 from killdeer_coordinator.core.plan import HostScan, make_plan
 from killdeer_coordinator.core.refusal import Refused
+from tests.support.books import books, host
 
 FILE = """
 killdeer: 1

@@ -6,12 +6,12 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.facts import PlainFacts
 
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Field, Match, Reason, Selector, Term
 from killdeer_agent.core.facts import FactMissing, Now
 from killdeer_agent.core.selector import SUBJECT_BYTES, Matcher, SelectorError, service_of
+from tests.support.facts import PlainFacts
 
 SECOND = 1_000_000_000
 NOW = Now(boot_ns=70 * SECOND)

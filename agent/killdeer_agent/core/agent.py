@@ -1,16 +1,24 @@
 """The agent's core: `handle(input, now) -> effects`. It decides; the shell acts (safety-rules, last section)."""
 
+from killdeer.newer import newer_than_me
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest
-from killdeer.v1.process_pb2 import KernelEvent, Reason, Verdict
+from killdeer.v1.process_pb2 import Reason, Verdict
+from killdeer_agent.core import restart
+from killdeer_agent.core.blows import Blows
 from killdeer_agent.core.desk import Desk
+from killdeer_agent.core.door import Door
+from killdeer_agent.core.evidence import Evidence
 from killdeer_agent.core.facts import Now, Refusal
 from killdeer_agent.core.halting import Halting
+from killdeer_agent.core.recoveries import Recoveries
+from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.selector import Matcher, SelectorError
 from killdeer_agent.core.session import Session
 from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.words import (
+    Compacted,
     Configured,
     Counted,
     Done,
@@ -21,7 +29,6 @@ from killdeer_agent.core.words import (
     Linked,
     LocalHalt,
     Opened,
-    Record,
     Reverted,
     Scan,
     Scanned,
@@ -36,6 +43,8 @@ from killdeer_agent.core.words import (
 
 # How long a stop waits for reverts that fail before it leaves and names them.
 STOP_PATIENCE_NS = 20_000 * NS_PER_MS
+# Frames that are heard whatever the session is: the first one, and those that only ever stop.
+_BEFORE_WELCOME = ("welcome", "halt", "dismissal")
 _LEASE_OVER = Refusal(Reason.REASON_NOT_LEASED, "the lease ran out")
 _STOPPING = Refusal(Reason.REASON_STOPPING, "the agent is stopping")
 _HALTED_HERE = Refusal(Reason.REASON_HALTED_LOCALLY, "halted on this host")
@@ -45,13 +54,18 @@ class Core:
     """One agent. Inputs are handled one at a time; the effects are to be carried out in order."""
 
     def __init__(self) -> None:
-        self._desk = Desk()
-        self._session = Session(self._desk)
-        self._strikes = Strikes(self._desk, self._session)
-        self._halting = Halting(self._desk, self._strikes)
+        desk = self._desk = Desk()
+        self._session = Session(desk)
+        self._strikes = Strikes(desk, self._session)
+        self._recoveries = Recoveries(desk, self._strikes)
+        self._reverts = Reverts(desk, self._strikes, self._recoveries)
+        self._evidence = Evidence(desk, self._strikes, self._recoveries)
+        parts = (desk, self._session, self._strikes, self._recoveries, self._reverts, self._evidence)
+        self._blows = Blows(*parts)
+        self._door = Door(*parts)
+        self._halting = Halting(desk, self._strikes, self._reverts)
         self._stop_by_ns = 0
         self._exited = False
-        self._evidence: list[KernelEvent] = []
 
     def handle(self, message: Input, now: Now) -> list[Effect]:
         self._desk.now = now
@@ -59,10 +73,10 @@ class Core:
             case Started():
                 self._started(message)
             case Configured(guard=guard):
-                self._strikes.configured(guard)
+                self._reverts.configured(guard)
             case Linked():
                 self._session.opened(
-                    open_commands=self._strikes.open_commands,
+                    open_commands=sorted(self._strikes.open),
                     guard_version=self._strikes.guard.version,
                     problem=self._problem(),
                 )
@@ -71,64 +85,62 @@ class Core:
             case Heard(frame=frame):
                 self._heard(frame)
             case Opened():
-                self._strikes.opened(message)
+                self._blows.opened(message)
             case Written(token=token, problem=problem):
                 self._desk.written(token, problem)
+            case Compacted(problem=problem):
+                self._desk.note("compacted", problem=problem)
             case Done():
-                self._strikes.done(message)
+                self._blows.done(message)
+                self._halting.progress()
             case Reverted():
-                self._strikes.reverted(message)
+                self._reverts.reverted(message)
                 self._halting.progress()
             case Counted():
-                self._strikes.counted(message)
+                self._recoveries.counted(message)
             case Scanned():
                 self._scanned(message)
             case Seen(event=event, source=source):
-                self._strikes.seen(event, source)
+                self._evidence.seen(event, source)
                 self._halting.progress()
-                self._evidence.append(event)
             case LocalHalt(engaged=engaged):
                 self._strikes.halted_locally = engaged
                 if engaged:
-                    self._strikes.cancel_all(_HALTED_HERE)
+                    self._reverts.cancel_all(_HALTED_HERE)
             case Tick():
                 self._tick(message)
             case Stop():
                 self._desk.stopping = True
                 self._stop_by_ns = self._stop_by_ns or now.boot_ns + STOP_PATIENCE_NS
-                self._strikes.cancel_all(_STOPPING)
+                self._reverts.cancel_all(_STOPPING)
                 self._leave()
         return self._desk.taken()
 
-    def essential(self) -> tuple[Record, ...]:
-        """What a compacted journal must hold."""
-        return self._desk.memory.essential(self._desk.now.boot_ns)
-
     def _started(self, start: Started) -> None:
         self._desk.boot_id = start.boot_id
+        self._desk.pid = start.pid
         self._desk.hello = start.hello
-        self._desk.journal_problem = start.journal_problem
-        for record in start.records:
-            try:
-                self._desk.memory.apply(record)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                # What can be read is still reverted; nothing is struck on a journal that is not understood (R13).
-                self._desk.journal_problem = f"cannot read the record {record.kind!r}: {error!r}"
-        self._strikes.restore(dict(self._desk.memory.strikes))
+        self._desk.recall(start.records, start.journal_problem)
+        restart.take_up(self._desk, self._strikes, self._recoveries, self._reverts)
 
     def _heard(self, frame: agent_pb2.ConnectResponse) -> None:
-        match frame.WhichOneof("frame"):
+        kind = frame.WhichOneof("frame")
+        if not self._session.welcomed and kind not in _BEFORE_WELCOME:
+            self._desk.note("frame_without_session", frame=kind or "unknown")
+            return
+        match kind:
             case "welcome":
                 self._welcomed(frame.welcome)
             case "lease_renewal":
                 self._halting.merge(frame.lease_renewal.halts)
                 self._session.renewed(frame.lease_renewal)
+                self._session.witness(frame.lease_renewal.position)
             case "scan":
                 self._scan(frame.scan)
             case "strike":
-                self._strikes.commanded(frame.strike)
+                self._door.commanded(frame.strike)
             case "revert":
-                self._strikes.reverted_by_command(frame.revert.command_id)
+                self._door.taken_back(frame.revert.command_id)
             case "halt":
                 self._halting.engage(frame.halt.halt)
             case "rearm":
@@ -147,17 +159,21 @@ class Core:
         self._halting.merge(welcome.halts)
         self._halting.linked()
         for held in welcome.open:
-            self._strikes.asked_about(held, journal_whole=whole)
-        self._session.welcomed(welcome)
-        self._session.keep_position(welcome.position.length, welcome)
+            self._door.asked_about(held, journal_whole=whole)
+        self._session.begun(welcome)
+        self._session.witness(welcome.position)
 
     def _scan(self, scan: agent_pb2.Scan) -> None:
+        failure = agent_pb2.Candidates(scan_id=scan.scan_id)
+        if newer := newer_than_me(scan):
+            failure.failure = Reason.REASON_NEWER_THAN_ME
+            failure.failure_detail = f"this agent does not know all of it: {newer}"
+            self._desk.send(ConnectRequest(candidates=failure))
+            return
         try:
             matcher = Matcher(scan.selector)
         except SelectorError as error:
-            failure = agent_pb2.Candidates(
-                scan_id=scan.scan_id, failure=Reason.REASON_CANNOT_EVALUATE, failure_detail=str(error)
-            )
+            failure.failure, failure.failure_detail = Reason.REASON_CANNOT_EVALUATE, str(error)
             self._desk.send(ConnectRequest(candidates=failure))
             return
         self._desk.emit(
@@ -187,20 +203,24 @@ class Core:
         self._desk.send(ConnectRequest(candidates=answer))
 
     def _tick(self, tick: Tick) -> None:
+        if self._exited:
+            return
         if not self._session.lease.holds(self._desk.now):
             # Dead-man (I5): without a lease nothing is begun, and what lasts is taken back.
-            self._strikes.cancel_all(_LEASE_OVER)
-        self._strikes.tick()
+            self._reverts.cancel_all(_LEASE_OVER)
+        self._reverts.tick()
+        self._blows.tick()
+        self._recoveries.tick()
         self._halting.progress()
         heartbeat = tick.metrics
         heartbeat.reverts_left.extend(self._strikes.reverts_left)
-        heartbeat.events_lost = self._strikes.events_lost
+        heartbeat.events_lost = self._evidence.lost
         heartbeat.halted_locally = self._strikes.halted_locally
         heartbeat.guard_version = self._strikes.guard.version
         self._session.beat(heartbeat)
-        if self._evidence and self._session.linked:
-            self._desk.send(ConnectRequest(evidence=agent_pb2.Evidence(events=self._evidence)))
-        self._evidence.clear()
+        if self._session.welcomed:
+            self._evidence.send()
+        self._desk.compact()
         self._leave()
 
     def _leave(self) -> None:

@@ -8,6 +8,7 @@ from killdeer.v1.process_pb2 import HaltRecord, HaltSet, Reason
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Refusal
 from killdeer_agent.core.memory import halt_record
+from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.words import Record
 
@@ -17,49 +18,52 @@ class Stopping:
     """One halt that this host is carrying out."""
 
     to_revert: int
-    stopped: bool = False  # durable and told
+    stopped: bool = False  # told, on this stream
     said_left: tuple[str, ...] | None = None
 
 
 class Halting:
-    def __init__(self, desk: Desk, strikes: Strikes) -> None:
+    def __init__(self, desk: Desk, strikes: Strikes, reverts: Reverts) -> None:
         self._desk = desk
         self._strikes = strikes
+        self._reverts = reverts
         self._stopping: dict[str, Stopping] = {}
+        self._writing: set[str] = set()
+        self._releasing: set[str] = set()
 
     def merge(self, known: HaltSet) -> None:
         """From Welcome and each renewal: what the coordinator knows joins what this host knows."""
         theirs = Halts.from_wire(known)
-        mine = self._desk.memory.halts
+        self.release(sorted(theirs.released))
         for halt in theirs.engaged.values():
-            if halt.id not in mine.engaged:
-                self.engage(halt, released=halt.id in theirs.released)
-        self.release(sorted(theirs.released - mine.released))
+            if halt.id in theirs.released:
+                self._write(halt)  # after its release: it is never in force here
+            elif halt.id not in self._desk.memory.halts.engaged:
+                self.engage(halt)
 
-    def engage(self, halt: HaltRecord, *, released: bool = False) -> None:
+    def engage(self, halt: HaltRecord) -> None:
         """Everything stops at once, in memory; the report waits for the disk."""
-        if not released:
-            stopping = self._stopping.setdefault(halt.id, Stopping(len(self._strikes.effects_open)))
-            stopping.stopped = stopping.stopped and halt.id in self._desk.memory.halts.engaged
-            stopping.said_left = None
-            self._strikes.cancel_all(Refusal(Reason.REASON_HALTED, f"the fleet was halted by {halt.by}"))
-        if halt.id in self._desk.memory.halts.engaged:
-            self._durable(halt.id)
-        else:
-            self._desk.write(halt_record(halt), lambda problem: None if problem else self._durable(halt.id))
-
-    def _durable(self, halt_id: str) -> None:
-        stopping = self._stopping.get(halt_id)
-        if stopping is not None:
-            stopping.stopped = True
-            self._ack(halt_id, HaltStage.HALT_STAGE_STOPPED, 0, ())
-            self.progress()
+        stopping = self._stopping.setdefault(halt.id, Stopping(len(self._strikes.effects_open)))
+        stopping.stopped, stopping.said_left = False, None
+        if halt.id not in self._desk.memory.halts.engaged:
+            self._desk.halting[halt.id] = halt
+            self._write(halt)
+        self._reverts.cancel_all(Refusal(Reason.REASON_HALTED, f"the fleet was halted by {halt.by}"))
+        self.progress()
 
     def progress(self) -> None:
-        """After each revert: the second acknowledgement, with what was reverted and what is left."""
+        """The first acknowledgement once the halt is durable and no signal is under way; then, after each revert,
+        the second one, with what was reverted and what is left."""
+        if self._strikes.striking:
+            return
         left = tuple(self._strikes.effects_open)
         for halt_id, stopping in self._stopping.items():
-            if stopping.stopped and stopping.said_left != left:
+            if halt_id not in self._desk.memory.halts.engaged:
+                continue
+            if not stopping.stopped:
+                stopping.stopped = True
+                self._ack(halt_id, HaltStage.HALT_STAGE_STOPPED, 0, left)
+            if stopping.said_left != left:
                 stopping.said_left = left
                 reverted = max(0, stopping.to_revert - len(left))
                 stage = HaltStage.HALT_STAGE_STOPPED if left else HaltStage.HALT_STAGE_REVERTED
@@ -68,17 +72,36 @@ class Halting:
     def linked(self) -> None:
         """A new stream: what was acknowledged on the old one may not have arrived."""
         for halt in self._desk.memory.halts.active:
-            self._stopping.setdefault(halt.id, Stopping(0)).said_left = None
-            self._durable(halt.id)
+            stopping = self._stopping.setdefault(halt.id, Stopping(len(self._strikes.effects_open)))
+            stopping.stopped, stopping.said_left = False, None
+        self.progress()
 
     def release(self, halt_ids: list[str]) -> None:
-        fresh = [halt_id for halt_id in halt_ids if halt_id not in self._desk.memory.halts.released]
+        fresh = [i for i in halt_ids if i not in self._desk.memory.halts.released and i not in self._releasing]
         if not fresh:
             return
         # Released only once it is durable: until then this host stays halted, which is the safe side.
-        self._desk.write(Record("released", {"ids": fresh}), lambda problem: None)
-        for halt_id in fresh:
-            self._stopping.pop(halt_id, None)
+        self._releasing.update(fresh)
+        self._desk.write(Record("released", {"ids": fresh}), lambda problem: self._released(fresh, problem))
+
+    def _write(self, halt: HaltRecord) -> None:
+        if halt.id in self._desk.memory.halts.engaged or halt.id in self._writing:
+            return
+        self._writing.add(halt.id)
+        self._desk.write(halt_record(halt), lambda problem: self._durable(halt.id, problem))
+
+    def _durable(self, halt_id: str, problem: str) -> None:
+        """A halt that could not be written holds all the same; it is written again when it is heard again."""
+        self._writing.discard(halt_id)
+        if not problem:
+            self._desk.halting.pop(halt_id, None)
+            self.progress()
+
+    def _released(self, halt_ids: list[str], problem: str) -> None:
+        self._releasing.difference_update(halt_ids)
+        if not problem:
+            for halt_id in halt_ids:
+                self._stopping.pop(halt_id, None)
 
     def _ack(self, halt_id: str, stage: HaltStage, reverted: int, left: tuple[str, ...]) -> None:
         ack = HaltAck(halt_id=halt_id, stage=stage, reverted=reverted, left=left)

@@ -49,6 +49,7 @@ class Memory:
     used: dict[str, Used] = field(default_factory=dict)
     strikes: dict[str, Past] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)  # command id -> its not_after
+    orphans: set[str] = field(default_factory=set)  # ids that a journal before this one may have held
 
     def apply(self, record: Record) -> None:
         """Raises KeyError, TypeError, ValueError or DecodeError where the record is not understood."""
@@ -70,6 +71,7 @@ class Memory:
             records.append(position_record(self.position))
         records += [Record("fence", {"run": run, "fence": fence}) for run, fence in self.fences.items()]
         records += [used_record(known, used.refusal, used.not_after_ns) for known, used in self.used.items()]
+        records += [Record("orphan", {"command": known}) for known in sorted(self.orphans)]
         for known, not_after in self.closed.items():
             records.append(Record("closed", {"command": known, "not_after": not_after}))
         for command_id, past in self.strikes.items():
@@ -142,6 +144,9 @@ class Memory:
         not_after = past.command.not_after_boot_ns if past else _int(body.get("not_after", 0))
         self.closed[str(body["command"])] = not_after
 
+    def _orphan(self, body: dict[str, object]) -> None:
+        self.orphans.add(str(body["command"]))
+
 
 def halt_record(halt: HaltRecord) -> Record:
     return Record("halt", {"id": halt.id, "by": halt.by, "reason": halt.reason, "at": halt.at_unix_ms})
@@ -203,4 +208,5 @@ _FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
     "exit": Memory._exit,
     "reverted": Memory._reverted,
     "closed": Memory._closed,
+    "orphan": Memory._orphan,
 }

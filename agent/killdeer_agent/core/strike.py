@@ -46,6 +46,7 @@ class OpenStrike:
     changed: bool = False
     settled: bool = False
     used_up: bool = False
+    orphan: bool = False  # the coordinator holds it open here, and this host's journal does not know it
     unsaid: bool = False  # an agent died between an intent of it and its word of the signal
     restored_ns: int = 0  # when a restarted agent took it up again
     lost_at_start: int = 0  # the agent's lost-events counter when it was opened

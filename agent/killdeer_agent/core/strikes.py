@@ -82,6 +82,10 @@ class Strikes:
         elif command_id in memory.closed or command_id in memory.strikes:
             # Its last word was acknowledged; the record of that may still be on its way to the disk.
             self._session.tell(agent_pb2.StrikeUpdate(command_id=command_id, settled=True))
+        elif command_id in memory.orphans:
+            unknown = StrikeState.STRIKE_STATE_UNKNOWN
+            detail = "an older journal of this host, which is lost, may have held it"
+            self._session.tell(agent_pb2.StrikeUpdate(command_id=command_id, state=unknown, detail=detail))
         else:
             return False
         return True
@@ -111,10 +115,12 @@ class Strikes:
         self.tell(strike)
 
     def acknowledged(self, command_id: str) -> None:
-        """The coordinator has the last word of this strike. One that was refused and could not be made durable
-        stays: without it the id would not be known any more."""
+        """The coordinator has the last word of this strike. One whose end could not be made durable stays: without
+        it the id would not be known any more."""
         strike = self.open.get(command_id)
         if strike is None or strike.phase is not Phase.OVER or strike.refused_in_vain:
+            return
+        if strike.orphan and command_id not in self._desk.memory.orphans:
             return
         del self.open[command_id]
         self.keep("closed", strike, {})

@@ -106,8 +106,8 @@ class BpfObject:
         """Raises OSError with the kernel's errno where it does not load."""
         self._library = library
         self._links: list[int] = []
-        # A type that this kernel does not have libbpf would seek in its modules too, which before libbpf 1.4 fails
-        # without CAP_SYS_ADMIN; in types given by path it does not.
+        # A type that this kernel lacks (CO-RE asks for some) libbpf would seek in the kernel's modules too, and
+        # libbpf 1.1, Debian 12's, fails where it may not: that takes CAP_SYS_ADMIN. A path keeps it to that.
         options = OpenOptions(size=ctypes.sizeof(OpenOptions), btf_custom_path=KERNEL_TYPES)
         self._handle = library.bpf_object__open_mem(image, len(image), ctypes.byref(options))
         if not self._handle:

@@ -7,10 +7,10 @@ from killdeer.v1.operator_pb2 import StrikeView
 from killdeer.v1.process_pb2 import Action, Candidate, StrikeState
 from killdeer_coordinator.core.books import RunRow
 from killdeer_coordinator.core.intake import Intake
+from killdeer_coordinator.core.ledger import OVER
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster, right_ns
 from killdeer_coordinator.core.schedule import Step
 from killdeer_coordinator.core.strikes import WITHOUT_A_SIGNAL
-from killdeer_coordinator.core.verdict import RESOLVED
 
 # A strike is given up by its agent this long after the heartbeat that was answered before it was sent.
 NOT_AFTER_MS = 10_000
@@ -53,7 +53,7 @@ class Flight:
 
     @property
     def resolved(self) -> bool:
-        return self.view.dry_run or self.view.state in RESOLVED
+        return self.view.dry_run or self.view.state in OVER
 
     @property
     def in_flight(self) -> bool:

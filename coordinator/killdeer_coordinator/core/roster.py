@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import Heartbeat, Hello
-from killdeer.v1.process_pb2 import StorePosition
+from killdeer.v1.process_pb2 import HaltRecord, StorePosition
 from killdeer_coordinator.core.books import Books
 
 NS_PER_MS = 1_000_000
@@ -30,7 +30,6 @@ class Link:
     host: str
     hello: Hello
     token: str
-    since_ns: int  # mono
     served: bool = False
     heard: bool = False  # the store knows that a heartbeat followed the Welcome
     heard_ns: int = 0  # mono, of the last frame
@@ -96,13 +95,6 @@ class Roster:
         longest = row.longest_lease_ms if row else self.lease_ms
         return self.started_ns + FRESH_NS + right_ns(longest)
 
-    def halted_by(self) -> str:
-        """Who halts the fleet, and how to open it again, in one sentence; empty when it is not halted."""
-        active = self.halts.active
-        if not active:
-            return ""
-        return "the fleet is halted: " + "; ".join(describe(active))
-
     def stop_order(self, open_hosts: Iterable[str]) -> list[int]:
         """Every link, those whose host has an open strike first."""
         busy = set(open_hosts)
@@ -112,11 +104,6 @@ class Roster:
         ]
 
 
-def describe(active: Iterable[object]) -> list[str]:
-    """`by NAME (reason), halt ID` for each halt."""
-    lines = []
-    for halt in active:
-        by = getattr(halt, "by", "") or "unknown"
-        reason = getattr(halt, "reason", "")
-        lines.append(f"by {by}{f' ({reason})' if reason else ''}, halt {getattr(halt, 'id', '')}")
-    return lines
+def describe(halts: Iterable[HaltRecord]) -> list[str]:
+    """`by NAME (REASON), halt ID` for each."""
+    return [f"by {halt.by}{f' ({halt.reason})' if halt.reason else ''}, halt {halt.id}" for halt in halts]

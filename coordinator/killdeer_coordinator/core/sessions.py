@@ -55,7 +55,6 @@ class Sessions:
             host=joined.host,
             hello=joined.hello,
             token=joined.token,
-            since_ns=now_ns,
             heard_ns=now_ns,
             heard_unix_ms=self._errands.now.unix_ms,
             stopped={halt.id for halt in joined.hello.halts.engaged},

@@ -23,13 +23,14 @@ class Standing:
         return sum(self.ready_by_host.values())
 
     def missed(self, view: StrikeView) -> bool:
-        """Had the victim exited, or was it paused, before its host's scan began? Then it is not among the ready."""
+        """Had the victim exited, or was it paused, before its host's scan began? Then it is not among the ready. In
+        the very instant is not before: it may have been counted."""
         begun = self.begun_boot_ns.get(view.victim.host, 0)
         if view.HasField("exit"):
-            return view.exit.at_boot_ns <= begun
+            return view.exit.at_boot_ns < begun
         if not view.action.HasField("pause") or not view.blows or any(blow.revert for blow in view.blows):
             return False
-        return 0 < view.blows[0].sent_boot_ns <= begun
+        return 0 < view.blows[0].sent_boot_ns < begun
 
     def lacks(self, view: StrikeView) -> bool:
         """Is the service one short for this victim: gone, with no successor that the scan could have counted?

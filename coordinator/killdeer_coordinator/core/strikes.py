@@ -31,7 +31,6 @@ _ORDER = (
 )
 RANK = {state: rank for rank, state in enumerate(_ORDER)}
 
-BEFORE_SENT = _ORDER[:3]
 WITHOUT_A_SIGNAL = _ORDER[:5]  # as far as anybody has said
 
 

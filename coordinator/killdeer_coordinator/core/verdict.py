@@ -12,18 +12,6 @@ from killdeer.v1.operator_pb2 import RunVerdict, StrikeView
 from killdeer.v1.process_pb2 import Reason, StrikeState
 from killdeer_coordinator.core.strikes import hit
 
-RESOLVED = frozenset(
-    {
-        StrikeState.STRIKE_STATE_REFUSED,
-        StrikeState.STRIKE_STATE_SURVIVED,
-        StrikeState.STRIKE_STATE_RECOVERED,
-        StrikeState.STRIKE_STATE_LOST,
-        StrikeState.STRIKE_STATE_EXPIRED,
-        StrikeState.STRIKE_STATE_HALTED,
-        StrikeState.STRIKE_STATE_UNKNOWN,
-    }
-)
-
 _SIGKILL, _SIGTERM = 9, 15
 
 Finding = tuple[RunVerdict, str]

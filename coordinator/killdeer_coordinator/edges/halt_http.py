@@ -19,6 +19,8 @@ BODY_MOST_BYTES = 1024 * 1024
 REQUEST_WITHIN_S = 10.0
 # What was not read is thrown away for so long before the close: a reset would take the answer with it.
 LINGER_S = 1.0
+# Small, for h11 looks at the size of a head only while it waits for more of it.
+READ_BYTES = 4096
 REASON_MOST = 500
 
 Halt = Callable[[str, str], Awaitable[dict[str, object]]]
@@ -124,7 +126,7 @@ async def _next(
         event = connection.next_event()
         if event is not h11.NEED_DATA:
             return event
-        connection.receive_data(await reader.read(65_536))
+        connection.receive_data(await reader.read(READ_BYTES))
 
 
 async def _send(

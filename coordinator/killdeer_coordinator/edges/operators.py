@@ -117,7 +117,7 @@ class Operators(OperatorServiceServicer):
         return await self._one(request, context, wire.RunResponse)
 
     async def AbortRun(self, request: wire.AbortRunRequest, context: Context) -> wire.AbortRunResponse:
-        request.run = await self._run_id(request.run, context)
+        await self._name_run(request, context)
         return await self._one(request, context, wire.AbortRunResponse)
 
     async def Rearm(self, request: wire.RearmRequest, context: Context) -> wire.RearmResponse:
@@ -149,7 +149,7 @@ class Operators(OperatorServiceServicer):
     async def WatchRun(
         self, request: wire.WatchRunRequest, context: Context
     ) -> AsyncIterator[wire.WatchRunResponse]:
-        request.run = await self._run_id(request.run, context)
+        await self._name_run(request, context)
         async with aclosing(self._many(request, context)) as messages:
             async for message in messages:
                 yield message
@@ -220,6 +220,11 @@ class Operators(OperatorServiceServicer):
         problem: str = await self._asked(context, lambda store: store.verify_audit(witnesses))
         return problem
 
+    async def _name_run(self, request: wire.AbortRunRequest | wire.WatchRunRequest, context: Context) -> None:
+        """The run's own id in place of a prefix or `latest`; whoever may not ask learns of no run."""
+        await _operator(context)
+        request.run = await self._run_id(request.run, context)
+
     async def _run_id(self, name: str, context: Context) -> str:
         found: str = await self._asked(context, lambda store: store.run_id(name or "latest"))
         return found
@@ -247,6 +252,7 @@ async def refuse(context: Context, answer: Refuse) -> NoReturn:
 
 
 async def _operator(context: Context) -> Operator:
+    """Who asks. Every role may ask the store; what else each may is the core's."""
     try:
         peer = peer_of(certificate(context.auth_context()))
     except PeerError as error:

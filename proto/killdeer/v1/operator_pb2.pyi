@@ -433,16 +433,22 @@ class ListCandidatesResponse(_message.Message):
     def __init__(self, hosts: _Optional[_Iterable[_Union[PlannedHost, _Mapping]]] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
-    __slots__ = ("follow", "host", "run", "limit")
+    __slots__ = ("follow", "host", "run", "limit", "unit", "cause", "since_unix_ms")
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     follow: bool
     host: str
     run: str
     limit: int
-    def __init__(self, follow: _Optional[bool] = ..., host: _Optional[str] = ..., run: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    unit: str
+    cause: _process_pb2.Cause
+    since_unix_ms: int
+    def __init__(self, follow: _Optional[bool] = ..., host: _Optional[str] = ..., run: _Optional[str] = ..., limit: _Optional[int] = ..., unit: _Optional[str] = ..., cause: _Optional[_Union[_process_pb2.Cause, str]] = ..., since_unix_ms: _Optional[int] = ...) -> None: ...
 
 class WatchEventsResponse(_message.Message):
     __slots__ = ("number", "event", "run_id", "received_unix_ms")
@@ -455,6 +461,44 @@ class WatchEventsResponse(_message.Message):
     run_id: str
     received_unix_ms: int
     def __init__(self, number: _Optional[int] = ..., event: _Optional[_Union[_process_pb2.KernelEvent, _Mapping]] = ..., run_id: _Optional[str] = ..., received_unix_ms: _Optional[int] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("host", "process", "limit")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    process: str
+    limit: int
+    def __init__(self, host: _Optional[str] = ..., process: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("explanations", "nothing")
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    NOTHING_FIELD_NUMBER: _ClassVar[int]
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    nothing: str
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., nothing: _Optional[str] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("death", "at_unix_ms", "at_boot_ns", "run_id", "started_by", "experiment", "around", "deaths_in_hour")
+    DEATH_FIELD_NUMBER: _ClassVar[int]
+    AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_BY_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    AROUND_FIELD_NUMBER: _ClassVar[int]
+    DEATHS_IN_HOUR_FIELD_NUMBER: _ClassVar[int]
+    death: _process_pb2.Death
+    at_unix_ms: int
+    at_boot_ns: int
+    run_id: str
+    started_by: str
+    experiment: str
+    around: _containers.RepeatedCompositeFieldContainer[WatchEventsResponse]
+    deaths_in_hour: int
+    def __init__(self, death: _Optional[_Union[_process_pb2.Death, _Mapping]] = ..., at_unix_ms: _Optional[int] = ..., at_boot_ns: _Optional[int] = ..., run_id: _Optional[str] = ..., started_by: _Optional[str] = ..., experiment: _Optional[str] = ..., around: _Optional[_Iterable[_Union[WatchEventsResponse, _Mapping]]] = ..., deaths_in_hour: _Optional[int] = ...) -> None: ...
 
 class LimitView(_message.Message):
     __slots__ = ("scope", "limit", "used", "where", "source")

@@ -94,6 +94,11 @@ class OperatorServiceStub:
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=killdeer_dot_v1_dot_operator__pb2.WatchEventsResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/killdeer.v1.OperatorService/Explain',
+                request_serializer=killdeer_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=killdeer_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ListLimits = channel.unary_unary(
                 '/killdeer.v1.OperatorService/ListLimits',
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.ListLimitsRequest.SerializeToString,
@@ -201,6 +206,12 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLimits(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -299,6 +310,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=killdeer_dot_v1_dot_operator__pb2.WatchEventsRequest.FromString,
                     response_serializer=killdeer_dot_v1_dot_operator__pb2.WatchEventsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=killdeer_dot_v1_dot_operator__pb2.ExplainRequest.FromString,
+                    response_serializer=killdeer_dot_v1_dot_operator__pb2.ExplainResponse.SerializeToString,
             ),
             'ListLimits': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLimits,
@@ -655,6 +671,33 @@ class OperatorService:
             '/killdeer.v1.OperatorService/WatchEvents',
             killdeer_dot_v1_dot_operator__pb2.WatchEventsRequest.SerializeToString,
             killdeer_dot_v1_dot_operator__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/killdeer.v1.OperatorService/Explain',
+            killdeer_dot_v1_dot_operator__pb2.ExplainRequest.SerializeToString,
+            killdeer_dot_v1_dot_operator__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,7 @@ class OperatorServiceStub:
     AcceptHost: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AcceptHostRequest, _operator_pb2.AcceptHostResponse]
     ListCandidates: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListCandidatesRequest, _operator_pb2.ListCandidatesResponse]
     WatchEvents: _grpc.UnaryStreamMultiCallable[_operator_pb2.WatchEventsRequest, _operator_pb2.WatchEventsResponse]
+    Explain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainRequest, _operator_pb2.ExplainResponse]
     ListLimits: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListLimitsRequest, _operator_pb2.ListLimitsResponse]
     SetLimit: _grpc.UnaryUnaryMultiCallable[_operator_pb2.SetLimitRequest, _operator_pb2.SetLimitResponse]
     ListPermits: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListPermitsRequest, _operator_pb2.ListPermitsResponse]
@@ -65,6 +66,7 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     AcceptHost: _aio.UnaryUnaryMultiCallable[_operator_pb2.AcceptHostRequest, _operator_pb2.AcceptHostResponse]  # type: ignore[assignment]
     ListCandidates: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListCandidatesRequest, _operator_pb2.ListCandidatesResponse]  # type: ignore[assignment]
     WatchEvents: _aio.UnaryStreamMultiCallable[_operator_pb2.WatchEventsRequest, _operator_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    Explain: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainRequest, _operator_pb2.ExplainResponse]  # type: ignore[assignment]
     ListLimits: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListLimitsRequest, _operator_pb2.ListLimitsResponse]  # type: ignore[assignment]
     SetLimit: _aio.UnaryUnaryMultiCallable[_operator_pb2.SetLimitRequest, _operator_pb2.SetLimitResponse]  # type: ignore[assignment]
     ListPermits: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListPermitsRequest, _operator_pb2.ListPermitsResponse]  # type: ignore[assignment]
@@ -156,6 +158,13 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_operator_pb2.WatchEventsResponse], _abc.AsyncIterator[_operator_pb2.WatchEventsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _operator_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.ExplainResponse, _abc.Awaitable[_operator_pb2.ExplainResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListLimits(

@@ -88,6 +88,21 @@ class StrikeState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRIKE_STATE_EXPIRED: _ClassVar[StrikeState]
     STRIKE_STATE_HALTED: _ClassVar[StrikeState]
     STRIKE_STATE_UNKNOWN: _ClassVar[StrikeState]
+
+class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAUSE_UNSPECIFIED: _ClassVar[Cause]
+    CAUSE_STRIKE: _ClassVar[Cause]
+    CAUSE_OOM_CGROUP: _ClassVar[Cause]
+    CAUSE_OOM_GLOBAL: _ClassVar[Cause]
+    CAUSE_SIGNAL: _ClassVar[Cause]
+    CAUSE_SUPERVISOR: _ClassVar[Cause]
+    CAUSE_NAMESPACE: _ClassVar[Cause]
+    CAUSE_FAULT: _ClassVar[Cause]
+    CAUSE_EXIT: _ClassVar[Cause]
+    CAUSE_UNKNOWN: _ClassVar[Cause]
+    CAUSE_ITSELF: _ClassVar[Cause]
+    CAUSE_KERNEL: _ClassVar[Cause]
 FIELD_UNSPECIFIED: Field
 FIELD_UNIT: Field
 FIELD_NAME: Field
@@ -158,6 +173,18 @@ STRIKE_STATE_LOST: StrikeState
 STRIKE_STATE_EXPIRED: StrikeState
 STRIKE_STATE_HALTED: StrikeState
 STRIKE_STATE_UNKNOWN: StrikeState
+CAUSE_UNSPECIFIED: Cause
+CAUSE_STRIKE: Cause
+CAUSE_OOM_CGROUP: Cause
+CAUSE_OOM_GLOBAL: Cause
+CAUSE_SIGNAL: Cause
+CAUSE_SUPERVISOR: Cause
+CAUSE_NAMESPACE: Cause
+CAUSE_FAULT: Cause
+CAUSE_EXIT: Cause
+CAUSE_UNKNOWN: Cause
+CAUSE_ITSELF: Cause
+CAUSE_KERNEL: Cause
 
 class Identity(_message.Message):
     __slots__ = ("host", "boot_id", "pid", "start_ticks", "program")
@@ -338,7 +365,7 @@ class Successor(_message.Message):
     def __init__(self, identity: _Optional[_Union[Identity, _Mapping]] = ..., at_boot_ns: _Optional[int] = ..., after_exit_ns: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
 
 class KernelEvent(_message.Message):
-    __slots__ = ("at_boot_ns", "host", "signal", "exit", "exec", "oom", "lost", "command_id")
+    __slots__ = ("at_boot_ns", "host", "signal", "exit", "exec", "oom", "lost", "death", "command_id")
     AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -346,6 +373,7 @@ class KernelEvent(_message.Message):
     EXEC_FIELD_NUMBER: _ClassVar[int]
     OOM_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    DEATH_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     at_boot_ns: int
     host: str
@@ -354,8 +382,45 @@ class KernelEvent(_message.Message):
     exec: ExecSeen
     oom: OomSeen
     lost: EventsLost
+    death: Death
     command_id: str
-    def __init__(self, at_boot_ns: _Optional[int] = ..., host: _Optional[str] = ..., signal: _Optional[_Union[SignalSeen, _Mapping]] = ..., exit: _Optional[_Union[ExitSeen, _Mapping]] = ..., exec: _Optional[_Union[ExecSeen, _Mapping]] = ..., oom: _Optional[_Union[OomSeen, _Mapping]] = ..., lost: _Optional[_Union[EventsLost, _Mapping]] = ..., command_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, at_boot_ns: _Optional[int] = ..., host: _Optional[str] = ..., signal: _Optional[_Union[SignalSeen, _Mapping]] = ..., exit: _Optional[_Union[ExitSeen, _Mapping]] = ..., exec: _Optional[_Union[ExecSeen, _Mapping]] = ..., oom: _Optional[_Union[OomSeen, _Mapping]] = ..., lost: _Optional[_Union[EventsLost, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., command_id: _Optional[str] = ...) -> None: ...
+
+class Death(_message.Message):
+    __slots__ = ("process", "cause", "why", "killer", "code", "signal", "core_dumped", "age_ms", "unit", "container", "cgroup", "service", "limit_cgroup", "limit_kb", "memory_group", "evidence")
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    KILLER_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    CORE_DUMPED_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_CGROUP_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_KB_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GROUP_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    process: Party
+    cause: Cause
+    why: str
+    killer: Party
+    code: int
+    signal: int
+    core_dumped: bool
+    age_ms: int
+    unit: str
+    container: str
+    cgroup: str
+    service: str
+    limit_cgroup: str
+    limit_kb: int
+    memory_group: bool
+    evidence: _containers.RepeatedCompositeFieldContainer[KernelEvent]
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., cause: _Optional[_Union[Cause, str]] = ..., why: _Optional[str] = ..., killer: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unit: _Optional[str] = ..., container: _Optional[str] = ..., cgroup: _Optional[str] = ..., service: _Optional[str] = ..., limit_cgroup: _Optional[str] = ..., limit_kb: _Optional[int] = ..., memory_group: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[KernelEvent, _Mapping]]] = ...) -> None: ...
 
 class Party(_message.Message):
     __slots__ = ("pid", "host_pid", "tid", "start_ticks", "name", "uid", "parent_pid", "cgroup_id")

@@ -1,0 +1,132 @@
+"""The services of this host that wait to recover: when they are counted, and what a count means (rule R18)."""
+
+from dataclasses import dataclass, field
+
+from killdeer.v1.process_pb2 import Exit, StrikeState, Successor
+from killdeer_agent.core.desk import Desk
+from killdeer_agent.core.facts import Process
+from killdeer_agent.core.recovery import Recovery, Wait, key_of
+from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
+from killdeer_agent.core.strikes import Strikes
+from killdeer_agent.core.words import Census, Counted
+
+# While a service has not recovered it is counted this often, and sooner when the kernel reports an exec.
+CENSUS_EVERY_NS = 200 * NS_PER_MS
+# After `recover_within` the outcome is `lost`; a late recovery still releases the permit.
+CENSUS_LATE_NS = 2_000 * NS_PER_MS
+# Never sooner: on a host that execs all the time nothing but counting would be done.
+CENSUS_LEAST_NS = 50 * NS_PER_MS
+# The unit of a process's start time (USER_HZ is 100 on every architecture that has pidfds).
+NS_PER_TICK = 10 * NS_PER_MS
+
+
+@dataclass(slots=True)
+class _Service:
+    recovery: Recovery = field(default_factory=Recovery)
+    asked_ns: int = 0
+    asked: bool = False  # a census is out
+
+
+class Recoveries:
+    def __init__(self, desk: Desk, strikes: Strikes) -> None:
+        self._desk = desk
+        self._strikes = strikes
+        self._services: dict[str, _Service] = {}
+
+    def expect(self, strike: OpenStrike, since_ns: int) -> None:
+        """Before the service is counted for the first time: who comes after `since_ns` may be a successor."""
+        wait = Wait(
+            command_id=strike.command_id,
+            victim=strike.key,
+            since_ticks=max(0, since_ns) // NS_PER_TICK,
+            stable_ns=strike.command.stable_for_ms * NS_PER_MS,
+        )
+        self._services.setdefault(strike.command.service, _Service()).recovery.wait(wait)
+
+    def counted_before(self, strike: OpenStrike) -> None:
+        """Who was there before the blow; the victim was."""
+        wait = self._services[strike.command.service].recovery.of(strike.command_id)
+        if wait is not None:
+            wait.before = frozenset(key_of(member) for member in strike.members) | {strike.key}
+
+    def victim_gone(self, strike: OpenStrike, seen: Exit) -> None:
+        """The victim has exited: from now on its service is to recover. Twice told, once meant."""
+        if not strike.exited(seen):
+            return
+        if strike.struck or strike.unsaid:
+            self._strikes.keep("exit", strike, {"at": seen.at_boot_ns or self._desk.now.boot_ns})
+            self._strikes.tell(strike)
+            self.wait_for(strike)
+
+    def wait_for(self, strike: OpenStrike) -> None:
+        service = self._services.get(strike.command.service)
+        wait = service.recovery.of(strike.command_id) if service is not None else None
+        if wait is not None and not wait.gone:
+            wait.gone = True
+            self._count(strike.command.service)
+
+    def executed(self) -> None:
+        """Some process has become another program: it may be the one that is waited for."""
+        for name, service in self._services.items():
+            if service.recovery.waiting and self._desk.now.boot_ns - service.asked_ns >= CENSUS_LEAST_NS:
+                self._count(name)
+
+    def counted(self, answer: Counted) -> None:
+        service = self._services.get(answer.service)
+        if service is None:
+            return
+        service.asked = False
+        if answer.problem:
+            return  # nothing may be concluded; it is counted again
+        self._forget_over(service.recovery)
+        found, recovered = service.recovery.counted(answer.members, self._desk.now.boot_ns)
+        for wait in found:
+            if wait.successor is not None and wait.command_id in self._strikes.open:
+                self._succeeded(self._strikes.open[wait.command_id], wait.successor)
+        for wait in recovered:
+            strike = self._strikes.open.get(wait.command_id)
+            if strike is not None:
+                strike.state = StrikeState.STRIKE_STATE_RECOVERED
+                strike.settled = True
+                self._strikes.finish(strike)
+
+    def tick(self) -> None:
+        now = self._desk.now.boot_ns
+        for name, service in list(self._services.items()):
+            self._forget_over(service.recovery)
+            if service.recovery.waiting and now - service.asked_ns >= self._patience(service.recovery):
+                self._count(name)
+            if not service.recovery.waits:
+                del self._services[name]
+
+    def _count(self, name: str) -> None:
+        service = self._services[name]
+        if not service.asked:
+            service.asked, service.asked_ns = True, self._desk.now.boot_ns
+            self._desk.emit(Census(service=name))
+
+    def _forget_over(self, recovery: Recovery) -> None:
+        """Refused, or the victim lives on: nothing is to recover."""
+        for wait in list(recovery.waits):
+            strike = self._strikes.open.get(wait.command_id)
+            if not wait.recovered and (strike is None or strike.phase is Phase.OVER):
+                recovery.forget(wait.command_id)
+
+    def _patience(self, recovery: Recovery) -> int:
+        waiting = [wait.command_id for wait in recovery.waits if wait.gone and not wait.recovered]
+        states = [self._strikes.open[command_id].state for command_id in waiting]
+        late = all(state == StrikeState.STRIKE_STATE_LOST for state in states)
+        return CENSUS_LATE_NS if late else CENSUS_EVERY_NS
+
+    def _succeeded(self, strike: OpenStrike, successor: Process) -> None:
+        strike.successor = Successor(at_boot_ns=self._desk.now.boot_ns, source="scan")
+        strike.successor.identity.host = strike.command.victim.host
+        strike.successor.identity.boot_id = self._desk.boot_id
+        strike.successor.identity.pid = successor.pid
+        strike.successor.identity.start_ticks = successor.start_ticks
+        # Its start time is the kernel's own, to a hundredth of a second; the census only came later.
+        started = successor.start_ticks * NS_PER_TICK
+        if strike.exit is not None and strike.exit.at_boot_ns:
+            strike.successor.at_boot_ns = max(started, strike.exit.at_boot_ns)
+            strike.successor.after_exit_ns = max(0, started - strike.exit.at_boot_ns)
+        self._strikes.tell(strike)

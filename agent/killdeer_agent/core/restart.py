@@ -1,0 +1,71 @@
+"""After a restart only reverts are sent, every pause first; then the watch goes on (rule R4, I6)."""
+
+from killdeer.v1.process_pb2 import Blow, Exit, Reason, StrikeState
+from killdeer_agent.core.desk import Desk
+from killdeer_agent.core.door import process_of
+from killdeer_agent.core.facts import Refusal
+from killdeer_agent.core.memory import Past
+from killdeer_agent.core.recoveries import Recoveries
+from killdeer_agent.core.reverts import Reverts
+from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
+from killdeer_agent.core.strikes import Strikes
+from killdeer_agent.core.words import Watch
+
+_RESTARTED = Refusal(Reason.REASON_CANCELLED, "the agent was restarted: only reverts are sent")
+# The word of a blow comes after the blow; a successor may have started in between.
+_SLACK_NS = 1_000 * NS_PER_MS
+
+
+def take_up(desk: Desk, strikes: Strikes, recoveries: Recoveries, reverts: Reverts) -> None:
+    """All strikes that the journal holds open."""
+    for command_id, past in desk.memory.strikes.items():
+        strike = _from_past(past, desk.now.boot_ns)
+        strikes.open[command_id] = strike
+        if strike.effect_open:
+            reverts.revert(strike)
+    for strike in list(strikes.open.values()):
+        this_boot = strike.process.boot_id == desk.boot_id
+        for blow in strike.blows if this_boot else ():
+            strikes.blow_fell(blow.sent_boot_ns)
+        recoveries.expect(strike, _first_blow_ns(strike) - _SLACK_NS if this_boot else 0)
+        recoveries.counted_before(strike)
+        if strike.exit is not None:
+            recoveries.wait_for(strike)
+        elif not this_boot:
+            recoveries.victim_gone(strike, Exit(source="reboot"))
+        elif strike.phase is Phase.OVER:
+            strikes.finish(strike)
+        else:
+            desk.emit(Watch(command_id=strike.command_id, process=strike.process))
+
+
+def _first_blow_ns(strike: OpenStrike) -> int:
+    return min((blow.sent_boot_ns for blow in strike.blows), default=_SLACK_NS)
+
+
+def _from_past(past: Past, now_ns: int) -> OpenStrike:
+    strike = OpenStrike(
+        command=past.command,
+        process=process_of(past.command),
+        phase=Phase.STANDING,
+        members=past.members,
+        blow=max(past.blows),
+        restored_ns=now_ns,
+        cancelled=_RESTARTED,
+        state=StrikeState.STRIKE_STATE_STRUCK,
+        unsaid=any(number not in past.sent and number not in past.not_sent for number in past.blows),
+    )
+    for number, at in past.sent.items():
+        strike.blows.append(Blow(number=number, signal=past.blows[number], sent_boot_ns=at))
+    if strike.unsaid:
+        strike.state = StrikeState.STRIKE_STATE_UNKNOWN
+        strike.detail = "the agent died between the intent and its word of the signal"
+    if past.exited_ns:
+        strike.exit = Exit(at_boot_ns=past.exited_ns, source="journal")
+        strike.state = StrikeState.STRIKE_STATE_GONE
+    elif past.reverted:
+        strike.lives_on("resumed")
+    else:
+        # An intent without a word may have stopped the process: resuming what runs does no harm (R13).
+        strike.effect_open = strike.action == "pause"
+    return strike

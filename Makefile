@@ -9,7 +9,7 @@ STAMP := $(VENV)/.set-up
 
 # What the machine itself must have: to run, to test, to build.
 APT_RUN := python3-venv libbpf1 util-linux procps
-APT_TEST := clang llvm libbpf-dev bpftool systemd openssl curl libcap2-bin
+APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .PHONY: help setup demo test check bench generate lock clean
@@ -34,7 +34,7 @@ demo: $(STAMP) ## the main job for real, on this machine, in under a minute
 	@$(BIN)/python examples/demo.py
 
 test: setup-test check ## every tier there is
-	@$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift
+	@$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels
 
 check: $(STAMP) ## style, types, import contracts
 	@$(BIN)/ruff format --check --quiet .

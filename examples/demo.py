@@ -33,7 +33,7 @@ class Demo:
 
     def asked(self, *arguments: str) -> dict[str, Any]:
         """The JSON of a command."""
-        command = [KILLDEER, *arguments, "--json"]
+        command = [str(KILLDEER), *arguments, "--json"]
         done = subprocess.run(command, env=self.environment, capture_output=True, check=True)
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer

@@ -67,9 +67,7 @@ def start(
     if shutil.which("unshare") is None:
         raise exits.Refused("cannot make hosts: unshare is missing", "install it: apt install util-linux")
     if os.geteuid():
-        say(
-            "as an ordinary user: evidence comes from pidfds, without sender and cause; run as root for the kernel's"
-        )
+        say("as an ordinary user: evidence comes from pidfds, without sender and cause; root has the kernel's")
     say(f"making {agents} hosts with {workers} workers each in {layout.folder}")
     try:
         making.make(layout, wish)
@@ -167,7 +165,8 @@ def _wait_until_up(layout: Layout, keeper: "subprocess.Popen[bytes]", agents: in
         keeper.terminate()
         keeper.wait()
     raise exits.Refused(
-        f"cannot start the sandbox: {why}{_last_words(layout)}", f"look at the logs in {layout.logs} and {layout.folder}/hosts"
+        f"cannot start the sandbox: {why}{_last_words(layout)}",
+        f"look at the logs in {layout.logs} and {layout.folder}/hosts",
     )
 
 

@@ -45,7 +45,5 @@ class Halts:
     def digest(self) -> str:
         """Hex SHA-256 over all known ids and their releases; equal exactly when the same is known."""
         known = sorted(set(self.engaged) | self.released)
-        text = "\n".join(
-            f"{halt_id} {'released' if halt_id in self.released else 'engaged'}" for halt_id in known
-        )
+        text = "\n".join(f"{halt_id} {'released' if halt_id in self.released else 'engaged'}" for halt_id in known)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -54,7 +54,7 @@ def test_the_commands_start_from_the_wheel_alone(wheel: Path, tmp_path: Path) ->
         check=True,
     )
     for module in ("killdeer_cli.main", "killdeer_agent.cli", "killdeer_coordinator.cli"):
-        code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv = ['x', '--help']; import {module} as m; m.main()"
+        code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv = ['x', '-h']; import {module} as m; m.main()"
         said = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
         )

@@ -1,4 +1,4 @@
-"""The committed protobuf code is what the .proto files give, and the floors of the dependencies are what it demands."""
+"""The committed protobuf code is what the .proto files give, and the dependencies' floors are what it demands."""
 
 import re
 import subprocess

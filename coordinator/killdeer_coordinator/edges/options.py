@@ -45,6 +45,7 @@ OPERATORS_OPTIONS = listener_options(answer_most_bytes=ANSWER_MOST_BYTES)
 def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredentials:
     """Mutual TLS: a peer without a certificate of this CA is not let in. Raises OSError for files that are no
     keys: gRPC itself would listen with them and turn everybody away."""
+    trusted, chain, private = (file.read_bytes() for file in (ca, cert, key))
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
@@ -54,9 +55,7 @@ def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredential
         raise OSError(
             f"cannot serve with {cert}, {key} and {ca}: {why}; they must be PEM, the key the certificate's own"
         ) from cause
-    return grpc.ssl_server_credentials(
-        [(key.read_bytes(), cert.read_bytes())], root_certificates=ca.read_bytes(), require_client_auth=True
-    )
+    return grpc.ssl_server_credentials([(private, chain)], root_certificates=trusted, require_client_auth=True)
 
 
 def certificate(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:

@@ -171,9 +171,9 @@ def _wait_until_up(layout: Layout, keeper: "subprocess.Popen[bytes]", agents: in
 
 
 def _last_words(layout: Layout) -> str:
-    """What the coordinator said last, when it did not come up."""
-    try:
-        lines = (layout.logs / "coordinator.log").read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return f"\n{lines[-1]}" if lines else ""
+    """What each part said last, when the fleet did not come up."""
+    words = ""
+    for log in (*sorted(layout.logs.glob("*.log")), *sorted(layout.folder.glob("hosts/*/agent.log"))):
+        lines = log.read_text(errors="replace").splitlines()
+        words += f"\n{log.name}: {lines[-1]}" if lines else ""
+    return words

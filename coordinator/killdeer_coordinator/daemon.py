@@ -40,6 +40,8 @@ log = structlog.get_logger()
 TICK_S = 0.1
 # Streams end by themselves after a Dismissal; what is left after this is cut.
 DRAIN_S = 3.0
+# How long the store may take for what it was asked before this coordinator listens, and before it ends.
+SETTLE_S = 3.0
 RETAIN_EVERY_S = 3_600
 # How long POST /halt waits for the hosts before it answers how many have stopped. The halt is out at once.
 HALT_ANSWER_S = 2.0
@@ -97,6 +99,8 @@ class Coordinator:
                 heartbeat_ms=self._config.heartbeat_ms,
             )
         )
+        # Nobody is to ask for a run before those of the last coordinator are ended in the books.
+        await self._settle()
         await self._listen(stack)
 
     async def serve(self) -> int:
@@ -121,10 +125,14 @@ class Coordinator:
 
     async def close(self) -> None:
         """What was asked of the store goes into it first, if it can in time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                await self._shell.settle()
+        await self._settle()
         await self._store.close()
+
+    async def _settle(self) -> None:
+        """A store that hangs keeps nobody: halts must go out, and a stop must end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._shell.settle()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         config = self._config

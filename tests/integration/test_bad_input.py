@@ -97,9 +97,10 @@ def test_a_percentage_that_rounds_to_nothing_is_refused_with_its_arithmetic(unto
 
 
 def test_a_plan_of_another_world_is_refused(untouched: Fleet) -> None:
-    file = untouched.experiment(GOOD)
+    seeded = GOOD.replace("name: one\nenv", "name: one\nseed: 7\nenv")
+    file = untouched.experiment(seeded)
     planned = untouched.killdeer("plan", file, "--json").json["plan"]["hash"]
-    other = untouched.experiment(GOOD.replace("in_flight: 1", "in_flight: 2"))
+    other = untouched.experiment(seeded.replace("in_flight: 1", "in_flight: 2"))
     assert "changed" in untouched.killdeer("run", other, "--plan", planned, code=2).err
     worker = untouched.workers()[0]
     worker.suspend()  # by somebody else: it is no candidate any more

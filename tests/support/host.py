@@ -4,6 +4,7 @@ Effects are carried out one at a time (`step`), so that a crash can fall between
 world's own log, by the world's own facts (`Oracle`), never by the core's words.
 """
 
+import base64
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,6 +89,11 @@ class World:
         self._event(exec=p.ExecSeen(process=_party(process)))
         return process
 
+    @property
+    def first(self) -> Proc:
+        """The oldest process."""
+        return next(iter(self.processes.values()))
+
     def live(self, process: Process) -> Proc | None:
         found = self.processes.get(process.pid)
         return found if found is not None and found.start_ticks == process.start_ticks else None
@@ -151,6 +157,7 @@ class Oracle:
         assert not blows[effect.command_id, effect.blow], "I2: one command and blow, one signal"
         intents = [one.body for one in journal if one.kind == "intent" and one.body["blow"] == effect.blow]
         assert any(_strike_of(body).command_id == effect.command_id for body in intents), "R1: intent not durable"
+        self._forget_released(journal)
         assert not self.halted, f"I4: struck after {self.halted} was acknowledged"
         slack_ns = 3 * SECOND if world.rtc else 0  # rule R8
         assert world.true_ns < self.lease_end_ns + slack_ns, "I5: struck after the end of the lease"
@@ -165,10 +172,11 @@ class Oracle:
         elif kind == "halt_ack":
             halt_id = frame.halt_ack.halt_id
             assert any(r.kind == "halt" and r.body["id"] == halt_id for r in journal), "R10: not durable"
-            if not _released(journal, halt_id):
-                self.halted.add(halt_id)
+            self.halted.add(halt_id)
         elif kind == "heartbeat":
             assert any(r.kind == "session" for r in journal), "R23: a heartbeat before the session is durable"
+
+    def _forget_released(self, journal: list[w.Record]) -> None:
         self.halted = {halt_id for halt_id in self.halted if not _released(journal, halt_id)}
 
     def quiet(self) -> None:
@@ -411,7 +419,7 @@ class Coordinator:
         renewal = a.LeaseRenewal(heartbeat_boot_ns=stamp_ns, lease_ms=self.lease_ms, halts=self.halts.to_wire())
         self._answer(lease_renewal=renewal)
 
-    def strike(self, command_id: str, victim: Proc, kind: str = "kill", **changed: object) -> a.Strike:
+    def strike(self, command_id: str, victim: Proc, /, kind: str = "kill", **changed: object) -> a.Strike:
         """A command to strike; `changed` replaces any of its fields."""
         world = self.host.world
         fields: dict[str, object] = {
@@ -436,7 +444,7 @@ class Coordinator:
         self.host.oracle.commands.setdefault(command_id, command)
         return command
 
-    def order(self, command_id: str, victim: Proc, kind: str = "kill", **changed: object) -> None:
+    def order(self, command_id: str, victim: Proc, /, kind: str = "kill", **changed: object) -> None:
         self.say(strike=self.strike(command_id, victim, kind, **changed))
 
     def halt(self, halt_id: str = "halt-1") -> None:
@@ -452,6 +460,17 @@ class Coordinator:
         self.host.inputs.append(w.Heard(a.ConnectResponse(**frame)))  # type: ignore[arg-type]
 
 
+def leased(workers: int = 3) -> Host:
+    """A host with workers of one service, whose agent has a lease."""
+    host = Host()
+    for _ in range(workers):
+        host.world.spawn()
+    host.world.pass_time(SECOND)
+    host.start()
+    host.coordinator.link()
+    return host
+
+
 ACTIONS = {
     "kill": p.Action(kill=p.Kill(signal=KILL)),
     "terminate": p.Action(terminate=p.Terminate(grace_ms=2_000)),
@@ -459,13 +478,15 @@ ACTIONS = {
 }
 
 
+def long_pause() -> p.Action:
+    return p.Action(pause=p.Pause(length_ms=600_000))
+
+
 def _party(process: Proc) -> p.Party:
     return p.Party(pid=process.pid, start_ticks=process.start_ticks)
 
 
 def _strike_of(body: dict[str, object]) -> a.Strike:
-    import base64
-
     return a.Strike.FromString(base64.b64decode(str(body["strike"])))
 
 

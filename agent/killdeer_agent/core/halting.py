@@ -47,8 +47,8 @@ class Halting:
         stopping.stopped, stopping.said_left = False, None
         if halt.id not in self._desk.memory.halts.engaged:
             self._desk.halting[halt.id] = halt
-            self._write(halt)
         self._reverts.cancel_all(Refusal(Reason.REASON_HALTED, f"the fleet was halted by {halt.by}"))
+        self._write(halt)
         self.progress()
 
     def progress(self) -> None:

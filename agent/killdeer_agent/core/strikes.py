@@ -53,7 +53,8 @@ class Strikes:
         """Whether one more blow now is over the host's own rate."""
         rate, now = self.guard.per_minute, self._desk.now.boot_ns
         self._sent_ns = [at for at in self._sent_ns if at > now - _MINUTE_NS]
-        return rate is not None and len(self._sent_ns) >= rate
+        under_way = sum(strike.phase is Phase.STRIKING for strike in self.open.values())
+        return rate is not None and len(self._sent_ns) + under_way >= rate
 
     def blow_fell(self, sent_boot_ns: int) -> None:
         self._sent_ns.append(sent_boot_ns)

@@ -150,6 +150,10 @@ class Operators(OperatorServiceServicer):
         self, request: wire.WatchRunRequest, context: Context
     ) -> AsyncIterator[wire.WatchRunResponse]:
         await self._name_run(request, context)
+        run = await self._asked(context, lambda store: store.run(request.run))
+        if run.state == wire.RUN_STATE_ENDED:  # also one of the coordinator before this one
+            yield wire.WatchRunResponse(run=run)
+            return
         async with aclosing(self._many(request, context)) as messages:
             async for message in messages:
                 yield message

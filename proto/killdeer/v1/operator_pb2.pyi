@@ -481,7 +481,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., nothing: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("death", "at_unix_ms", "at_boot_ns", "run_id", "started_by", "experiment", "around", "deaths_in_hour")
+    __slots__ = ("death", "at_unix_ms", "at_boot_ns", "run_id", "started_by", "experiment", "around", "deaths_in_hour", "successor", "restart_loop")
     DEATH_FIELD_NUMBER: _ClassVar[int]
     AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
@@ -490,6 +490,8 @@ class Explanation(_message.Message):
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     AROUND_FIELD_NUMBER: _ClassVar[int]
     DEATHS_IN_HOUR_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
+    RESTART_LOOP_FIELD_NUMBER: _ClassVar[int]
     death: _process_pb2.Death
     at_unix_ms: int
     at_boot_ns: int
@@ -498,7 +500,9 @@ class Explanation(_message.Message):
     experiment: str
     around: _containers.RepeatedCompositeFieldContainer[WatchEventsResponse]
     deaths_in_hour: int
-    def __init__(self, death: _Optional[_Union[_process_pb2.Death, _Mapping]] = ..., at_unix_ms: _Optional[int] = ..., at_boot_ns: _Optional[int] = ..., run_id: _Optional[str] = ..., started_by: _Optional[str] = ..., experiment: _Optional[str] = ..., around: _Optional[_Iterable[_Union[WatchEventsResponse, _Mapping]]] = ..., deaths_in_hour: _Optional[int] = ...) -> None: ...
+    successor: _process_pb2.Successor
+    restart_loop: bool
+    def __init__(self, death: _Optional[_Union[_process_pb2.Death, _Mapping]] = ..., at_unix_ms: _Optional[int] = ..., at_boot_ns: _Optional[int] = ..., run_id: _Optional[str] = ..., started_by: _Optional[str] = ..., experiment: _Optional[str] = ..., around: _Optional[_Iterable[_Union[WatchEventsResponse, _Mapping]]] = ..., deaths_in_hour: _Optional[int] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., restart_loop: _Optional[bool] = ...) -> None: ...
 
 class LimitView(_message.Message):
     __slots__ = ("scope", "limit", "used", "where", "source")

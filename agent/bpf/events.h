@@ -16,7 +16,13 @@ enum kd_flag {
 	KD_WATCHED = 1,	    /* its target is in `watch` */
 	KD_NO_SENDER = 2,   /* sent by the kernel itself; whoever ran at that moment had no part in it */
 	KD_DOUBTFUL = 4,    /* before Linux 6.16 two last threads can both claim to be the last: may come twice */
-	KD_LIMIT_FOUND = 8, /* a memory cgroup at its limit was found above the one that asked for memory */
+	KD_LIMIT_FOUND = 8, /* a memory cgroup whose limit it was for was found */
+	KD_FATAL = 16,	    /* the kernel began to end the process for this signal, there and then */
+	KD_INTERNAL = 32,   /* no call of the sender's: the kernel sent it in the doing of something else */
+	KD_EXITING = 64,    /* who ran at that moment was on its way out, where nobody can call anything */
+	KD_NS_INIT = 128,   /* who ran at that moment is the first process of its pid namespace */
+	KD_UNSIGNALLED = 256, /* it has a signal's status, and the kernel ended it so without sending that signal */
+	KD_OOM_GROUP = 512, /* memory.oom.group: the kernel kills all of the victim's cgroup */
 };
 
 /* Slots of `lost`: those that did not fit in the ring `bulk` by their kind, those of `rare` from 8 on. */

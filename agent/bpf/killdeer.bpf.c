@@ -6,8 +6,8 @@
  * Needs: BTF, ring buffers and bpf_ktime_get_boot_ns (5.8, or an enterprise kernel that has them); CAP_BPF
  * and CAP_PERFMON. Differences between kernels are felt for (CO-RE), never told by version.
  *
- * Filtered here: processes outside the agent's pid namespace, signals out of its mask, ordinary exits of
- * processes that it doesn't watch. What was kept and did not fit is counted in `lost`.
+ * Filtered here: processes outside the agent's pid namespace, signals out of its mask that end nobody, ordinary
+ * exits of processes that it doesn't watch. What was kept and did not fit is counted in `lost`.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -23,6 +23,11 @@
 
 #define SIGKILL 9
 #define SIGNAL_GROUP_EXIT 4 /* signal_struct.flags: the status is the group's */
+#define PF_EXITING 4	    /* task_struct.flags */
+#define DELIVERED 0	    /* TRACE_SIGNAL_DELIVERED */
+
+/* CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH: bit n-1 for each signal whose default is not to end the process. */
+#define HARMLESS 0x87f0000ULL
 
 #define BY_KERNEL_NOINFO 0 /* SEND_SIG_NOINFO: stands for SI_USER, the sender is `current` */
 #define BY_KERNEL_PRIV 1   /* SEND_SIG_PRIV: the kernel itself */
@@ -146,6 +151,44 @@ static __always_inline int code_of(__u64 siginfo)
 	return BPF_CORE_READ((struct kernel_siginfo *)siginfo, si_code);
 }
 
+/* Whether it ends the process unless that does something about it, and it has not said so. */
+static __always_inline bool is_deadly(struct task_struct *task, __u32 signal)
+{
+	__u64 actions;
+
+	if (HARMLESS >> ((signal - 1) & 63) & 1)
+		return false;
+	actions = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action);
+	return !BPF_CORE_READ((struct k_sigaction *)(actions + ((signal - 1) & 63) *
+							       bpf_core_type_size(struct k_sigaction)),
+			      sa.sa_handler);
+}
+
+/*
+ * The tracepoint comes after complete_signal(), which has begun the end by then, unless there is a core to be
+ * dumped or the signal is blocked; a signal after that is ignored. So this is the one that it dies of.
+ */
+static __always_inline bool is_fatal(struct task_struct *task, __u32 signal, __u64 verdict)
+{
+	struct signal_struct *shared = BPF_CORE_READ(task, signal);
+
+	return verdict == DELIVERED && BPF_CORE_READ(shared, flags) & SIGNAL_GROUP_EXIT &&
+	       (__u32)BPF_CORE_READ(shared, group_exit_code) == signal;
+}
+
+/* What can be said of how a signal came about from who runs while it is sent. */
+static __always_inline __u32 circumstances(__u64 siginfo)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u32 flags = siginfo == BY_KERNEL_NOINFO ? KD_INTERNAL : 0;
+
+	if (BPF_CORE_READ(task, flags) & PF_EXITING)
+		flags |= KD_EXITING;
+	if (is_first(BPF_CORE_READ(task, group_leader)))
+		flags |= KD_NS_INIT;
+	return flags;
+}
+
 /* signal_generate(signal, siginfo, task, group, result): when a signal is sent, also one without effect. */
 SEC("raw_tp/signal_generate")
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
@@ -156,12 +199,12 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *leader;
 	struct kd_signal *event;
 	bool wanted, watched, by_process;
-	__u32 pid, sender;
+	__u32 pid, sender, flags;
 	int code;
 
 	if (!cfg)
 		return 0;
-	wanted = cfg->signals >> ((signal - 1) & 63) & 1;
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || is_deadly(task, signal);
 	if (!wanted && !cfg->watching)
 		return 0;
 	leader = BPF_CORE_READ(task, group_leader);
@@ -184,8 +227,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_update_elem(&condemned, &killer, &victim, BPF_ANY);
 	}
 
-	event = begin(sizeof(*event), KD_SIGNAL, (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER),
-		      watched);
+	flags = circumstances(ctx->args[1]) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
+	if (is_fatal(task, signal, ctx->args[4]))
+		flags |= KD_FATAL;
+	event = begin(sizeof(*event), KD_SIGNAL, flags, watched);
 	if (!event)
 		return 0;
 	describe_current(&event->sender, cfg->pid_ns);
@@ -237,6 +282,9 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	watched = is_watched(cfg, pid, leader);
 	if (!pid || (!(status & 0x7f) && !watched))
 		return 0;
+	/* Every signal ends the group as one; of its own the kernel ends threads only: seccomp's strict mode, an oops. */
+	if (status & 0x7f && !(BPF_CORE_READ(leader, signal, flags) & SIGNAL_GROUP_EXIT))
+		flags |= KD_UNSIGNALLED;
 
 	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched);
 	if (!event)

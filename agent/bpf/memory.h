@@ -20,30 +20,89 @@ static __always_inline bool at_its_limit(struct cgroup_subsys_state *state)
 	       (__u64)BPF_CORE_READ(group, memory.usage.counter) + CHARGE_BATCH >= limit;
 }
 
+/* More than it may have: only a limit that was just lowered below what is in use leaves a cgroup so. */
+static __always_inline bool over_its_limit(struct cgroup_subsys_state *state)
+{
+	struct mem_cgroup *group = group_of(state);
+
+	return (__u64)BPF_CORE_READ(group, memory.usage.counter) > BPF_CORE_READ(group, memory.max);
+}
+
+static __always_inline void limited_by(struct kd_oom *event, struct cgroup_subsys_state *limited)
+{
+	event->head.flags |= KD_LIMIT_FOUND;
+	event->limit_cgroup_id = cgroup_id(BPF_CORE_READ(limited, cgroup));
+	event->limit = BPF_CORE_READ(group_of(limited), memory.max);
+}
+
+/* The kernel's own rule (mem_cgroup_get_oom_group): any cgroup from the victim's up to the limited one. */
+static __always_inline bool kills_group(struct cgroup_subsys_state *from, struct cgroup_subsys_state *limited)
+{
+	bool whole = false;
+
+	if (!bpf_core_field_exists(((struct mem_cgroup *)0)->oom_group))
+		return false;
+	for (int level = 0; level < MEMORY_LEVELS && from && !whole; level++) {
+		whole = BPF_CORE_READ(group_of(from), oom_group);
+		if (from == limited)
+			break;
+		from = BPF_CORE_READ(from, parent);
+	}
+	return whole;
+}
+
+/* What a cgroup out of memory holds, down to the last below it, while its victim is killed: the highest held. */
+static __always_inline struct cgroup_subsys_state *locked_above(struct cgroup_subsys_state *state)
+{
+	struct cgroup_subsys_state *highest = NULL;
+
+	for (int level = 0; level < MEMORY_LEVELS && state; level++) {
+		if (BPF_CORE_READ(group_of(state), oom_lock))
+			highest = state;
+		state = BPF_CORE_READ(state, parent);
+	}
+	return highest;
+}
+
+/* Where the kernel has no such lock: the first at its limit from who asked upwards, if the victim lives below. */
+static __always_inline struct cgroup_subsys_state *full_above(struct cgroup_subsys_state *trigger,
+							       struct cgroup_subsys_state *victim)
+{
+	for (int level = 0; level < MEMORY_LEVELS && trigger && !at_its_limit(trigger); level++)
+		trigger = BPF_CORE_READ(trigger, parent);
+	if (!trigger || !at_its_limit(trigger))
+		return NULL;
+	for (int level = 0; level < MEMORY_LEVELS && victim && victim != trigger; level++)
+		victim = BPF_CORE_READ(victim, parent);
+	return victim == trigger ? trigger : NULL;
+}
+
 /*
- * No tracepoint says which limit fired. Inferred: the first cgroup at its limit, from the one that asked for
- * memory upwards, if the victim lives below it too. None: the whole machine, or a NUMA restriction.
+ * No tracepoint says which limit fired. A cgroup at its limit is no proof (caches fill it, and the whole machine
+ * may be what is out of memory), so the lock is asked first. None found: the machine, or a NUMA restriction.
  */
 static __always_inline void find_limit(struct kd_oom *event, struct task_struct *trigger,
-				       struct task_struct *victim)
+				       struct task_struct *task)
 {
-	struct cgroup_subsys_state *limited = memory_of(trigger), *above = memory_of(victim);
+	struct cgroup_subsys_state *victim = memory_of(task), *limited = NULL, *above = victim;
 
 	event->limit_cgroup_id = 0;
 	event->limit = 0;
 	if (!bpf_core_type_exists(struct mem_cgroup))
 		return;
-	for (int level = 0; level < MEMORY_LEVELS && limited && !at_its_limit(limited); level++)
-		limited = BPF_CORE_READ(limited, parent);
-	if (!limited || !at_its_limit(limited))
-		return;
-	for (int level = 0; level < MEMORY_LEVELS && above && above != limited; level++)
+	if (bpf_core_field_exists(((struct mem_cgroup *)0)->oom_lock))
+		limited = locked_above(victim);
+	else
+		limited = full_above(memory_of(trigger), victim);
+	for (int level = 0; level < MEMORY_LEVELS && !limited && above; level++) {
+		if (over_its_limit(above))
+			limited = above;
 		above = BPF_CORE_READ(above, parent);
-	if (above != limited)
-		return;
-	event->head.flags |= KD_LIMIT_FOUND;
-	event->limit_cgroup_id = cgroup_id(BPF_CORE_READ(limited, cgroup));
-	event->limit = BPF_CORE_READ(group_of(limited), memory.max);
+	}
+	if (limited)
+		limited_by(event, limited);
+	if (kills_group(victim, limited))
+		event->head.flags |= KD_OOM_GROUP;
 }
 
 #define RESIDENT(mm, which)                                                                                  \

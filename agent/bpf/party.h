@@ -35,6 +35,16 @@ static __always_inline __u32 number_of(struct task_struct *task, __u32 pid_ns)
 	return number_in((__u64)BPF_CORE_READ(task, thread_pid), pid_ns);
 }
 
+/* Whether the process is the first of the pid namespace that it is in. */
+static __always_inline bool is_first(struct task_struct *leader)
+{
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	__u64 numbers = (__u64)pid + bpf_core_field_offset(struct pid, numbers);
+	struct upid *own = (struct upid *)(numbers + BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid));
+
+	return BPF_CORE_READ(own, nr) == 1;
+}
+
 static __always_inline __u64 started(struct task_struct *leader)
 {
 	if (bpf_core_field_exists(leader->start_boottime))

@@ -70,6 +70,8 @@ struct page_counter {
 struct mem_cgroup {
 	struct cgroup_subsys_state css;
 	struct page_counter memory;
+	_Bool oom_group; /* 4.19 */
+	_Bool oom_lock;	 /* from 6.11 on only with CONFIG_MEMCG_V1 */
 };
 
 struct percpu_counter {
@@ -97,6 +99,18 @@ struct cred {
 	kuid_t uid;
 };
 
+struct sigaction {
+	void *sa_handler;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
+struct sighand_struct {
+	struct k_sigaction action[64];
+};
+
 struct signal_struct {
 	atomic_t live;
 	unsigned int flags;
@@ -111,9 +125,11 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
+	struct sighand_struct *sighand;
 	struct css_set *cgroups;
 	const struct cred *real_cred;
 	__u64 start_boottime;
+	unsigned int flags;
 	int exit_code;
 	int pid;
 	int tgid;

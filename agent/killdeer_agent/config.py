@@ -8,7 +8,7 @@ from pathlib import Path
 
 DEFAULT_FILE = Path("/etc/killdeer/agent.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-EVIDENCE = ("auto", "pidfd")
+EVIDENCE = ("auto", "core", "bcc", "pidfd")
 
 
 class ConfigError(Exception):
@@ -34,7 +34,8 @@ class Config:
     labels: dict[str, str] = field(default_factory=dict)
     """environment, zone, role, …; a host without `environment` is no candidate."""
     evidence: str = "auto"
-    """auto: the kernel's record where it can be had; pidfd: exits of victims only."""
+    """auto: the kernel's record where it can be had, by core or else bcc; core: with libbpf and BTF; bcc: with a
+    compiler; pidfd: exits of victims only."""
     log_level: str = "info"
 
     @property

@@ -26,7 +26,7 @@ from killdeer_agent.core.words import Configured, Heard, Linked, LocalHalt, Star
 from killdeer_agent.guardfiles import load_guard
 from killdeer_agent.journal import Journal
 from killdeer_agent.kernel import clock, proc
-from killdeer_agent.kernel.collector import PidfdCollector, open_collector
+from killdeer_agent.kernel.collector import open_collector
 from killdeer_agent.kernel.looks import Looks, cannot_evaluate
 from killdeer_agent.kernel.scan import Scanner
 from killdeer_agent.kernel.striker import Striker
@@ -80,7 +80,7 @@ class Agent:
         self._shell.post(
             Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello, pid=os.getpid())
         )
-        self._collector = open_collector() if config.evidence == "auto" else PidfdCollector("configured: pidfd")
+        self._collector = open_collector(config.evidence)
         self._hello.evidence = self._collector.level
         self._hello.evidence_detail = self._collector.detail
         self._shell.attach(self._collector)

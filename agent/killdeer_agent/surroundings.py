@@ -7,7 +7,7 @@ from pathlib import Path
 from killdeer.terms import NAMES
 from killdeer_agent.finding import Finding
 from killdeer_agent.kernel import clock, fuse
-from killdeer_agent.kernel.collector import CollectorUnavailable, CoreCollector
+from killdeer_agent.kernel.collector import CollectorUnavailable, load_collector
 from killdeer_agent.kernel.looks import cannot_evaluate
 from killdeer_agent.kernel.units import UNIT_DIRS, Units
 
@@ -115,7 +115,7 @@ def evidence(configured: str) -> Finding:
     if configured == "pidfd":
         return Finding(name="evidence", ok=True, fact="exits of victims only, as configured (evidence = pidfd)")
     try:
-        collector = CoreCollector()
+        collector = load_collector(configured)
     except CollectorUnavailable as unavailable:
         fact = f"exits of victims only, without sender and cause: {unavailable.cause}"
         return Finding(name="evidence", ok=False, fact=fact, remedy=unavailable.remedy)

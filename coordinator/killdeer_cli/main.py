@@ -24,6 +24,7 @@ Verbs.verbs = (
     "abort",
     "strike",
     "events",
+    "why",
     "halt",
     "rearm",
     "status",

@@ -1,11 +1,15 @@
 """What is typed on the command line as a person writes it -> wire things."""
 
+import datetime
+import difflib
 from collections.abc import Sequence
 
+from killdeer.durations import DurationError, parse_duration
 from killdeer.terms import TermError, parse_selector
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_cli.exits import Refused
+from killdeer_cli.text import words_of
 
 ACTIONS = {
     "kill": p.Action(kill=p.Kill(signal=9)),
@@ -39,3 +43,47 @@ def action(name: str) -> p.Action:
     if name not in ACTIONS:
         raise Refused(f"cannot ask about the action {name!r}: known are {', '.join(ACTIONS)}")
     return ACTIONS[name]
+
+
+def causes() -> dict[str, p.Cause]:
+    """By the words for them: `strike`, `oom-cgroup`, `signal`, …"""
+    values: list[p.Cause] = p.Cause.values()  # type: ignore[assignment]
+    known = dict(zip(words_of(p.Cause), values, strict=True))
+    del known["unspecified"]
+    return {word.replace(" ", "-"): value for word, value in known.items()}
+
+
+def cause(name: str) -> p.Cause:
+    """Empty: any."""
+    if not name:
+        return p.CAUSE_UNSPECIFIED
+    known = causes()
+    wanted = name.lower().replace("_", "-").replace(" ", "-")
+    if wanted not in known:
+        near = difflib.get_close_matches(wanted, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        listed = f"{hint}known are {', '.join(known)}"
+        raise Refused(f"cannot look for the cause {name!r}: there is none of that name", listed)
+    return known[wanted]
+
+
+def since(text: str, now_ms: int) -> int:
+    """`10m` ago, `14:02` today or else yesterday, `2026-11-20 14:02`, here -> Unix ms. Empty: 0, always."""
+    if not text:
+        return 0
+    try:
+        return max(1, now_ms - parse_duration(text))
+    except DurationError:
+        pass
+    now = datetime.datetime.fromtimestamp(now_ms / 1_000).astimezone()
+    try:
+        # A time alone is one of today; the parser takes the day and the time in one.
+        moment = datetime.datetime.fromisoformat(f"{now.date()}T{text}" if text[2:3] == ":" else text).astimezone()
+    except ValueError as error:
+        raise Refused(
+            f"cannot read {text!r} of --since: write how long ago, such as 10m, or a time, such as 14:02 or"
+            " '2026-11-20 14:02'"
+        ) from error
+    if text[2:3] == ":" and moment > now:
+        moment -= datetime.timedelta(days=1)
+    return max(1, round(moment.timestamp() * 1_000))

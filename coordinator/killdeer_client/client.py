@@ -14,7 +14,7 @@ import grpc
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.operator_pb2_grpc import OperatorServiceStub
-from killdeer.v1.process_pb2 import Action, Selector
+from killdeer.v1.process_pb2 import CAUSE_UNSPECIFIED, Action, Cause, Selector
 from killdeer_client.channel import open_channel
 from killdeer_client.contexts import Context
 from killdeer_client.diagnosis import unreachable
@@ -145,9 +145,29 @@ class Client:
         return response
 
     def watch_events(
-        self, *, follow: bool, host: str = "", run: str = "", limit: int = 0
+        self,
+        *,
+        follow: bool,
+        host: str = "",
+        run: str = "",
+        limit: int = 0,
+        unit: str = "",
+        cause: Cause = CAUSE_UNSPECIFIED,
+        since_unix_ms: int = 0,
     ) -> Iterator[o.WatchEventsResponse]:
-        return self._stream("WatchEvents", o.WatchEventsRequest(follow=follow, host=host, run=run, limit=limit))
+        """The newest `limit` of the past, oldest first; with `follow`, then what comes. `unit` is a glob; with
+        it or with a cause, deaths alone.
+        """
+        request = o.WatchEventsRequest(
+            follow=follow, host=host, run=run, limit=limit, unit=unit, cause=cause, since_unix_ms=since_unix_ms
+        )
+        return self._stream("WatchEvents", request)
+
+    def explain(self, host: str, process: str, limit: int = 0) -> o.ExplainResponse:
+        """Why the last `limit` (0: three) of what `process` names died there: a pid, a name or a unit; globs."""
+        request = o.ExplainRequest(host=host, process=process, limit=limit)
+        response: o.ExplainResponse = self._call("Explain", request)
+        return response
 
     # --- limits, permits, record
 

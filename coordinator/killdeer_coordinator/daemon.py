@@ -25,9 +25,10 @@ from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.words import Operator, Started, Stop, Tick
 from killdeer_coordinator.edges import agents
 from killdeer_coordinator.edges.agents import Agents
+from killdeer_coordinator.edges.asks import Asks
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
-from killdeer_coordinator.edges.operators import Asks, Operators
+from killdeer_coordinator.edges.operators import Operators
 from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, server_credentials
 from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut

@@ -30,8 +30,8 @@ from killdeer_coordinator.core.words import (
     Transact,
 )
 from killdeer_coordinator.edges.agents import Agents
+from killdeer_coordinator.edges.asks import Asks
 from killdeer_coordinator.edges.feed import Feed
-from killdeer_coordinator.edges.operators import Asks
 from killdeer_coordinator.outside import Outside, OutsideError
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError

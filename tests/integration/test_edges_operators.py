@@ -17,10 +17,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.process_pb2 import REASON_STOPPING
 from killdeer_coordinator import pki
+from killdeer_coordinator.outside import FILE_NAME
 from killdeer_coordinator.pki import Pair
 from killdeer_coordinator.store import chain
 from tests.support.commandline import killdeer
 from tests.support.coordinator import Coordinator, channel, coordinator, make_keys, pair_at, stub, wire_agent
+from tests.support.fleet import wait_until
 from tests.support.operator import DEADLINE_S
 
 SERVICE = "/killdeer.v1.OperatorService/"
@@ -243,23 +245,40 @@ def test_a_changed_row_of_the_audit_is_found_by_verify(tmp_path: Path, monkeypat
         assert "has been changed" in said.out
 
 
-def test_a_record_written_anew_as_a_whole_is_found_by_who_was_shown_the_old_one(tmp_path: Path) -> None:
-    with coordinator(tmp_path, "host-1") as made, stub(made) as operators:
-
-        def verified() -> Any:
-            return operators.ListAudit(o.ListAuditRequest(verify=True), timeout=DEADLINE_S)
-
-        entries = verified().entries
-        with wire_agent(made, "host-1") as agent:
-            agent.hello("host-1", position={"length": len(entries), "head": entries[-1].hash})
-            assert agent.read("welcome")
-        entries = verified().entries
-        assert verified().verified
-        rewrite(made, list(entries))
-        answer = verified()
+def test_a_record_written_anew_as_a_whole_is_found_by_what_is_kept_outside_the_store(tmp_path: Path) -> None:
+    with coordinator(tmp_path) as made, stub(made) as operators:
+        outside = made.state / FILE_NAME
+        wait_until(lambda: outside.exists() and "head" in outside.read_text(), "the position is kept outside")
+        before = verified(operators)
+        assert before.verified
+        rewrite(made, list(before.entries))
+        answer = verified(operators)
         assert not answer.verified
-        assert "the chain has been rewritten" in answer.problem
-        assert "host host-1 was shown" in answer.problem
+        assert answer.problem.endswith(f"{FILE_NAME} of this coordinator was shown: the chain has been rewritten")
+
+
+def test_a_record_that_was_cut_is_found_by_a_host_that_was_shown_more(tmp_path: Path) -> None:
+    with coordinator(tmp_path, "host-1") as made, stub(made) as operators:
+        with wire_agent(made, "host-1") as agent:
+            agent.hello("host-1", position={"length": 99, "head": "f" * 64})
+            assert agent.read("welcome")
+        answer = verified(operators)
+        assert not answer.verified
+        assert "host host-1 was shown 99 entries" in answer.problem
+
+
+def test_a_witness_that_cannot_be_heard_has_not_agreed(tmp_path: Path) -> None:
+    with coordinator(tmp_path) as made, stub(made) as operators:
+        outside = made.state / FILE_NAME
+        wait_until(lambda: outside.exists() and "head" in outside.read_text(), "the position is kept outside")
+        outside.write_text("{")
+        answer = verified(operators)
+        assert not answer.verified
+        assert f"cannot read {outside}" in answer.problem
+
+
+def verified(operators: Any) -> Any:
+    return operators.ListAudit(o.ListAuditRequest(verify=True), timeout=DEADLINE_S)
 
 
 def change(made: Coordinator, statement: str, *rows: tuple[Any, ...]) -> None:

@@ -94,8 +94,7 @@ def test_other_signals_are_told_only_of_watched_processes_and_only_by_others(ker
 def test_a_watch_is_for_one_process_and_not_for_the_next_with_its_pid(kernel: KernelRecord) -> None:
     with process("sleep", "300") as victim:
         kernel.collector.watch(victim.pid, start_ticks(victim.pid) - 1)
-        strike(victim.pid, signal.SIGUSR1)
-        victim.wait()
+        strike(victim.pid, signal.SIGURG)
         assert kernel.of(victim.pid, "signal") == []
 
 
@@ -104,9 +103,16 @@ def test_after_unwatch_nothing_more_is_told_than_of_anybody(kernel: KernelRecord
         kernel.collector.watch(victim.pid, start_ticks(victim.pid))
         kernel.collector.unwatch(victim.pid)
         kernel.collector.unwatch(victim.pid)
+        strike(victim.pid, signal.SIGURG)
+        assert kernel.of(victim.pid, "signal") == []
+
+
+def test_a_signal_that_ends_a_process_is_told_whoever_it_is_for(kernel: KernelRecord) -> None:
+    with process("sleep", "300") as victim:
         strike(victim.pid, signal.SIGUSR1)
         victim.wait()
-        assert kernel.of(victim.pid, "signal") == []
+        event = kernel.only(victim.pid, "signal")
+    assert (event.signal.signal, event.signal.fatal) == (signal.SIGUSR1, True)
 
 
 def test_more_watches_than_the_kernel_holds_are_an_error(kernel: KernelRecord) -> None:

@@ -3,6 +3,7 @@
 # the kernel's release, pytest's exit code, its JUnit report.
 export PATH=/usr/sbin:/usr/bin HOME=/root LC_ALL=C.UTF-8 CI=1
 export PYTHONPATH=/killdeer/site:/killdeer/proto:/killdeer/agent
+export KILLDEER_GUEST=1 # tests may use up the machine's memory
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -79,7 +79,7 @@ class Coordinator:
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
             process = self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        wait_until(lambda: process.poll() is not None or "coordinator.started" in self.said, "it has started")
+        wait_until(lambda: process.poll() is not None or '"event": "started"' in self.said, "it listens")
         assert process.poll() is None, self.said
 
     def fails(self) -> subprocess.CompletedProcess[str]:

@@ -32,6 +32,7 @@ GUARD = Guard(
     allow=(Rule(matcher=Matcher(SELECTOR), source="test.toml", actions=frozenset(["kill", "terminate", "pause"])),),
     version="1",
 )
+HALT = p.HaltRecord(id="halt-1", by="ops", reason="drill")
 
 
 @dataclass(slots=True, eq=False)
@@ -447,7 +448,7 @@ class Coordinator:
     def order(self, command_id: str, victim: Proc, /, kind: str = "kill", **changed: object) -> None:
         self.say(strike=self.strike(command_id, victim, kind, **changed))
 
-    def halt(self, halt_id: str = "halt-1") -> None:
+    def halt(self, halt_id: str = HALT.id) -> None:
         record = p.HaltRecord(id=halt_id, by="ops", reason="drill")
         self.halts = self.halts.engage(record)
         self.say(halt=a.Halt(halt=record))

@@ -467,3 +467,26 @@ def test_a_host_that_execs_all_the_time_is_not_counted_all_the_time(host: h.Host
     assert len(host.late) == 1
     host.run(5 * h.SECOND)
     assert len(host.late) == 1  # one at a time
+
+
+def test_an_answer_to_a_strike_that_is_not_there_is_no_fault(host: h.Host) -> None:
+    host.give(
+        w.Opened(command_id="c9"),
+        w.Done(command_id="c9", blow=1),
+        w.Reverted(command_id="c9"),
+        w.Counted(service="nobody's", members=()),
+    )
+    host.coordinator.order("c1", host.world.first, "pause")
+    host.give(w.Opened(command_id="c1"), w.Done(command_id="c1", blow=1), w.Reverted(command_id="c1"))
+    assert signals(host) == [19]
+
+
+def test_r13_a_revert_that_fails_while_another_intent_is_written_stops_that_strike(host: h.Host) -> None:
+    one, other, _ = host.world.processes.values()
+    host.coordinator.order("c1", one, "pause")
+    host.revert_problem = "EPERM"
+    host.stalled = {w.Write}
+    host.coordinator.order("c2", other)
+    host.coordinator.say(revert=a.Revert(command_id="c1"))
+    host.release()
+    assert signals(host, "c2") == [] and word(host, "c2").reason == p.REASON_REVERT_PENDING

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from killdeer.terms import parse_selector
 from killdeer.v1.process_pb2 import Field, Match, Reason, Selector, Term
 from killdeer_agent.core.facts import FactMissing, Now
-from killdeer_agent.core.selector import SUBJECT_BYTES, Matcher, SelectorError, service_of
+from killdeer_agent.core.place import service_of
+from killdeer_agent.core.selector import SUBJECT_BYTES, Matcher, SelectorError
 from tests.support.facts import PlainFacts
 
 SECOND = 1_000_000_000

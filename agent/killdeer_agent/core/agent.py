@@ -154,8 +154,9 @@ class Core:
                 self._desk.note("frame_not_known")
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        # A journal that never held a session is a new one: it cannot say what an older one did (rule R23).
-        whole = bool(self._desk.memory.session) and not self._desk.journal_problem
+        # A journal that never held a session is a new one: it cannot say what an older one did (rule R23). A disk
+        # that is full now is another matter: what is remembered is whole.
+        whole = bool(self._desk.memory.session) and not self._desk.distrust
         self._halting.merge(welcome.halts)
         self._halting.linked()
         for held in welcome.open:
@@ -209,6 +210,7 @@ class Core:
             # Dead-man (I5): without a lease nothing is begun, and what lasts is taken back.
             self._reverts.cancel_all(_LEASE_OVER)
         self._reverts.tick()
+        self._strikes.tick()
         self._blows.tick()
         self._recoveries.tick()
         self._halting.progress()

@@ -11,7 +11,7 @@ from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.session import Session
 from killdeer_agent.core.strike import OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
-from killdeer_agent.core.words import Open, Record
+from killdeer_agent.core.words import Open
 
 _CANCELLED = Refusal(Reason.REASON_CANCELLED, "reverted before its blow")
 _NOBODY = Process(boot_id="", pid=0, start_ticks=0)
@@ -79,8 +79,7 @@ class Door:
             detail="this host's journal does not hold it",
         )
         self._strikes.open[held.command_id] = strike
-        # Once this journal holds a session it counts as whole: what an older one held is remembered as such.
-        self._desk.write(Record("orphan", {"command": held.command_id}))
+        self._strikes.adopt(strike)
         if strike.action == "pause":
             strike.effect_open = True
             self._reverts.revert(strike)

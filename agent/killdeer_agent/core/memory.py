@@ -91,7 +91,9 @@ class Memory:
         self.halts = self.halts.release(map(str, ids if isinstance(ids, list) else ()))
 
     def _position(self, body: dict[str, object]) -> None:
-        self.position = StorePosition(length=_int(body["length"]), head=str(body["head"]))
+        length = _int(body["length"])
+        if length > self.position.length:
+            self.position = StorePosition(length=length, head=str(body["head"]))
 
     def _fence(self, body: dict[str, object]) -> None:
         run, fence = str(body["run"]), _int(body["fence"])
@@ -100,13 +102,15 @@ class Memory:
 
     def _used(self, body: dict[str, object]) -> None:
         refusal = Refusal(getattr(Reason, str(body["reason"])), str(body["detail"]))
-        self.used[str(body["command"])] = Used(refusal=refusal, not_after_ns=_int(body["not_after"]))
+        command_id = str(body["command"])
+        self.used[command_id] = Used(refusal=refusal, not_after_ns=_int(body["not_after"]))
+        self.strikes.pop(command_id, None)
         if "run" in body:  # a newer driver's command that was refused: it has spoken all the same (R24)
             self._fence(body)
 
     def _intent(self, body: dict[str, object]) -> None:
         command = agent_pb2.Strike.FromString(base64.b64decode(str(body["strike"])))
-        blow, signal, listed = _int(body["blow"]), _int(body["signal"]), body["members"]
+        blow, signal, listed = _int(body["blow"], 2**31), _int(body["signal"], 2**31), body["members"]
         boot_id = command.victim.boot_id
         members = tuple(
             Process(boot_id=boot_id, pid=_int(pid), start_ticks=_int(ticks))
@@ -131,7 +135,6 @@ class Memory:
         past.not_sent[blow] = str(body["detail"])
         if blow == 1:
             self._used({**body, "not_after": past.command.not_after_boot_ns})
-            del self.strikes[command_id]
 
     def _exit(self, body: dict[str, object]) -> None:
         self.strikes[str(body["command"])].exited_ns = _int(body["at"])
@@ -189,9 +192,10 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
     return records
 
 
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"cannot read the journal: {value!r} is no whole number")
+def _int(value: object, most: int = 2**63) -> int:
+    """A whole number that the wire can carry too."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < most:
+        raise TypeError(f"cannot read the journal: {value!r} is no whole number from 0 to {most - 1}")
     return value
 
 

@@ -25,6 +25,7 @@ class _Service:
     recovery: Recovery = field(default_factory=Recovery)
     asked_ns: int = 0
     asked: bool = False  # a census is out
+    outdated: bool = False  # since that was asked for, a strike came or its victim went
 
 
 class Recoveries:
@@ -41,7 +42,9 @@ class Recoveries:
             since_ticks=max(0, since_ns) // NS_PER_TICK,
             stable_ns=strike.command.stable_for_ms * NS_PER_MS,
         )
-        self._services.setdefault(strike.command.service, _Service()).recovery.wait(wait)
+        service = self._services.setdefault(strike.command.service, _Service())
+        service.recovery.wait(wait)
+        service.outdated = True
 
     def counted_before(self, strike: OpenStrike) -> None:
         """Who was there before the blow; the victim was."""
@@ -61,8 +64,8 @@ class Recoveries:
     def wait_for(self, strike: OpenStrike) -> None:
         service = self._services.get(strike.command.service)
         wait = service.recovery.of(strike.command_id) if service is not None else None
-        if wait is not None and not wait.gone:
-            wait.gone = True
+        if service is not None and wait is not None and not wait.gone:
+            wait.gone = service.outdated = True
             self._count(strike.command.service)
 
     def executed(self) -> None:
@@ -76,6 +79,9 @@ class Recoveries:
         if service is None:
             return
         service.asked = False
+        if service.outdated and service.recovery.waiting:
+            self._count(answer.service)
+            return
         if answer.problem:
             return  # nothing may be concluded; it is counted again
         self._forget_over(service.recovery)
@@ -103,6 +109,7 @@ class Recoveries:
         service = self._services[name]
         if not service.asked:
             service.asked, service.asked_ns = True, self._desk.now.boot_ns
+            service.outdated = False
             self._desk.emit(Census(service=name))
 
     def _forget_over(self, recovery: Recovery) -> None:

@@ -11,9 +11,16 @@ from killdeer_agent.core.facts import Process
 
 Key = tuple[int, int]  # pid, start_ticks
 
+# A successor that so many counts in a row do not find has died. One alone may be of a moment when it was paused.
+DIED = 2
+
 
 def key_of(process: Process) -> Key:
     return (process.pid, process.start_ticks)
+
+
+def _process(key: Key) -> Process:
+    return Process(boot_id="", pid=key[0], start_ticks=key[1])
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -30,6 +37,7 @@ class Wait:
     before: frozenset[Key] = frozenset()
     gone: bool = False
     successor: Process | None = None
+    missed: int = 0  # counts in a row that did not find the successor
     whole_since_ns: int = 0  # since when as many as before are there; 0: they are not
     recovered: bool = False
     beside: frozenset[str] = frozenset()  # the strikes that waited when this one recovered
@@ -83,33 +91,47 @@ class Recovery:
 
     def _claim(self, alive: dict[Key, Process]) -> list[Wait]:
         victims = {wait.victim for wait in self.waits}
-        for wait in self.waits:
-            if wait.successor is None or wait.recovered:
-                continue
-            if (key := key_of(wait.successor)) not in alive and key not in victims:
+        # A recovered strike needs a stand-in still where it is the heir of one that has not recovered.
+        claiming = [wait for wait in self.waits if wait.gone and (not wait.recovered or self._is_heir(wait))]
+        for wait in claiming:
+            key = key_of(wait.successor) if wait.successor is not None else None
+            wait.missed = wait.missed + 1 if key is not None and key not in alive and key not in victims else 0
+            if wait.missed >= DIED:
                 wait.successor = None  # it died by itself: the strike waits for the next
-        taken = victims | {key_of(wait.successor) for wait in self.waits if wait.successor is not None}
-        free = [alive[key] for key in sorted(alive, key=lambda key: (key[1], key[0])) if key not in taken]
-        found = []
+        # A successor that was itself struck before it was counted is one all the same, paused or dead.
+        there = {key: _process(key) for key in victims} | alive
         for wait in self.waits:
-            if not wait.gone or wait.successor is not None:
+            if wait.successor is not None:
+                there.pop(key_of(wait.successor), None)
+        free = [there[key] for key in sorted(there, key=lambda key: (key[1], key[0]))]
+        found = []
+        for wait in claiming:
+            if wait.successor is not None:
                 continue
             wait.successor = next((process for process in free if wait.may_claim(process)), None)
             if wait.successor is not None:
                 free.remove(wait.successor)
-                found.append(wait)
+                found += [] if wait.recovered else [wait]
         return found
+
+    def _is_heir(self, heir: Wait) -> bool:
+        open_waits = [wait for wait in self.waits if wait.gone and not wait.recovered]
+        return any(heir in self._line(wait) for wait in open_waits)
 
     def _whole(self, wait: Wait, alive: dict[Key, Process]) -> bool:
         line = list(self._line(wait))
         standing_in = line[-1].successor
         if standing_in is None or key_of(standing_in) not in alive:
             return False
-        others = [other for other in self.waits if other not in line]
-        others_victims = {other.victim for other in others}
-        claimed = {key_of(other.successor) for other in others if other.successor is not None}
-        expected = wait.before - others_victims
-        return len(alive.keys() - others_victims - (claimed - wait.before)) >= len(expected)
+        # A process that was there before and is another strike's victim is that strike's own business, with all
+        # that takes its place. Who came later takes somebody's place, whoever struck it meanwhile.
+        others = [other for other in self.waits if other not in line and other.victim in wait.before]
+        taken_care_of = {other.victim for other in others}
+        instead = {
+            key_of(heir.successor) for other in others for heir in self._line(other) if heir.successor is not None
+        }
+        expected = wait.before - taken_care_of
+        return len(alive.keys() - taken_care_of - (instead - wait.before)) >= len(expected)
 
     def _line(self, wait: Wait) -> Iterator[Wait]:
         """The strike, the one that struck its successor, and so on: the last one's successor stands in for all."""

@@ -35,7 +35,6 @@ _CHEAPEST_FIRST = (
     Field.FIELD_PORT,
 )
 
-_CONTAINER_DIGITS = 12
 
 Item = TypeVar("Item")
 Test = Callable[[Facts, Now], bool]
@@ -103,17 +102,6 @@ class Matcher:
 
     def __hash__(self) -> int:
         return hash(self._key)
-
-
-def service_of(unit: str, container: str, exe_or_name: str) -> str:
-    """What a process belongs to: `worker@3.service` -> `worker@`, `nginx.service` as it is; outside of units, and
-    in a unit that is but the shell of a container, `container:` and 12 digits; else the executable or name."""
-    if unit and not (container and container in unit):
-        template, at, _ = unit.partition("@")
-        return template + at if at and unit.endswith(".service") else unit
-    if container:
-        return f"container:{container[:_CONTAINER_DIGITS]}"
-    return exe_or_name
 
 
 def compiled(pattern: str) -> Any:

@@ -43,6 +43,7 @@ class OpenStrike:
     reverting: bool = False  # a Revert is out
     revert_due_ns: int = 0  # when to try (again); 0: never
     revert_tries: int = 0
+    retry_ns: int = 0  # when its refusal is written again, if it could not be
     changed: bool = False
     settled: bool = False
     used_up: bool = False

@@ -11,6 +11,8 @@ from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.words import Close, Record
 
 _MINUTE_NS = 60_000 * NS_PER_MS
+# What could not be written is tried again after this long: the disk may have room again.
+RETRY_WRITE_NS = 1_000 * NS_PER_MS
 
 
 class Strikes:
@@ -104,10 +106,35 @@ class Strikes:
         not_after = strike.command.not_after_boot_ns or self._desk.now.boot_ns + KEEP_KNOWN_NS
 
         def said(problem: str) -> None:
+            news = strike.refusal is None or not problem
             strike.refused(refusal, durable=not problem)
-            self.finish(strike)
+            strike.retry_ns = self._desk.now.boot_ns + RETRY_WRITE_NS
+            if news:
+                self.finish(strike)
 
         self._desk.write(refused_record(strike.command, refusal, not_after), said)
+
+    def adopt(self, strike: OpenStrike) -> None:
+        """Once this journal holds a session it counts as whole: what an older one held is remembered as such."""
+        again = bool(strike.retry_ns)
+        strike.retry_ns = self._desk.now.boot_ns + RETRY_WRITE_NS
+
+        def said(problem: str) -> None:
+            if again and not problem:
+                self.tell(strike)
+
+        self._desk.write(Record("orphan", {"command": strike.command_id}), said)
+
+    def tick(self) -> None:
+        """What could not be made durable is written again until it is: a refusal holds its permit until then."""
+        now = self._desk.now.boot_ns
+        for strike in list(self.open.values()):
+            if strike.phase is not Phase.OVER or now < strike.retry_ns:
+                continue
+            if strike.orphan and strike.command_id not in self._desk.memory.orphans:
+                self.adopt(strike)
+            elif strike.refusal is not None and not strike.used_up:
+                self.use_up(strike, strike.refusal)
 
     def finish(self, strike: OpenStrike) -> None:
         """Told; closed in the journal once the coordinator has it (see `acknowledged`)."""

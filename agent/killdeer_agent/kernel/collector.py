@@ -14,10 +14,18 @@ from typing import Protocol
 from killdeer.v1.agent_pb2 import EvidenceLevel
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_agent.kernel import clock, evidence, layout, libbpf, obstacle
+from killdeer_agent.kernel.cgroups import Cgroups
 from killdeer_agent.kernel.obstacle import CollectorUnavailable
 from killdeer_agent.kernel.ring import Ring, open_ring
 
-__all__ = ["Collector", "CollectorUnavailable", "CoreCollector", "PidfdCollector", "open_collector"]
+__all__ = [
+    "Collector",
+    "CollectorUnavailable",
+    "CoreCollector",
+    "PidfdCollector",
+    "load_collector",
+    "open_collector",
+]
 
 PROGRAMS = ("on_signal", "on_exit", "on_exec", "on_oom")
 
@@ -32,10 +40,11 @@ BATCH = 512  # records a drain: a few milliseconds of Python at most
 EVERYTHING = 1 << 30  # that is in the ring when the drain begins
 LINGER_S = 0.005  # the kernel side wakes for the bulk once in 4 ms: what comes between is seen by looking again
 POLL_S = 0.25
-LOSSES_EVERY_NS = 1_000_000_000
+TELL_EVERY_NS = 100_000_000  # that the record is whole up to now, with the losses so far
 FLUSH_TRIES, FLUSH_PAUSE_S = 20, 0.0002  # for a record that another processor is just writing
 
 OnEvents = Callable[[list[KernelEvent]], None]
+OnTold = Callable[[int], None]
 
 
 class Collector(Protocol):
@@ -51,9 +60,11 @@ class Collector(Protocol):
     def detail(self) -> str:
         """Where it comes from; or why there is not more, and what to do."""
 
-    def start(self, on_events: OnEvents) -> None:
+    def start(self, on_events: OnEvents, on_told: OnTold | None = None) -> None:
         """From now on `on_events` is called, from a thread of the collector's or from `flush`, one at a time,
-        with what came, oldest first. It must neither block nor call the collector."""
+        with what came, oldest first; and `on_told`, from the thread and in the same order, several times a second
+        with a CLOCK_BOOTTIME: all that happened before it has been handed over, losses among it. Neither may
+        block or call the collector."""
 
     def watch(self, pid: int, start_ticks: int) -> None:
         """All that befalls this process is told: every signal by another process, its exit, its execs.
@@ -82,7 +93,7 @@ class PidfdCollector:
     def __init__(self, detail: str) -> None:
         self.detail = detail
 
-    def start(self, on_events: OnEvents) -> None: ...
+    def start(self, on_events: OnEvents, on_told: OnTold | None = None) -> None: ...
     def watch(self, pid: int, start_ticks: int) -> None: ...
     def unwatch(self, pid: int) -> None: ...
     def flush(self) -> None: ...
@@ -108,6 +119,9 @@ class CoreCollector:
         self._pid_ns = Path("/proc/self/ns/pid").stat().st_ino & 0xFFFFFFFF
         self._watched: set[int] = set()
         self._on_events: OnEvents = _nobody
+        self._on_told: OnTold | None = None
+        self._told_ns = 0
+        self._cgroups = Cgroups()
         self._lock = threading.Lock()  # over rings, counters and the order of hand-over
         self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
         self._came = False  # events, since the thread looked last; `flush` may have taken them
@@ -132,7 +146,6 @@ class CoreCollector:
         self._config, self._watch = loaded.map("config"), loaded.map("watch")
         self._lost = loaded.map("lost")
         self._losses = self._lost.sums()
-        self._losses_read_ns = 0
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         opened.callback(os.close, self._closing)
         rare, bulk = loaded.map("rare"), loaded.map("bulk")
@@ -160,8 +173,8 @@ class CoreCollector:
     def _failed(self) -> bool:
         return self._thread is not None and not self._thread.is_alive()
 
-    def start(self, on_events: OnEvents) -> None:
-        self._on_events = on_events
+    def start(self, on_events: OnEvents, on_told: OnTold | None = None) -> None:
+        self._on_events, self._on_told = on_events, on_told
         self._thread = threading.Thread(target=self._run, name="kernel-evidence", daemon=True)
         self._thread.start()
 
@@ -215,8 +228,19 @@ class CoreCollector:
             with self._lock:
                 self._hand_over()
                 came, self._came = self._came, False
-                if clock.boot_ns() - self._losses_read_ns >= LOSSES_EVERY_NS:
-                    self._tell_losses()
+                if clock.boot_ns() - self._told_ns >= TELL_EVERY_NS:
+                    self._tell()
+
+    def _tell(self) -> None:
+        """How far the record is whole. Not while another processor writes an event: then the next time."""
+        now_ns = clock.boot_ns()
+        self._hand_over(EVERYTHING)
+        if any(ring.held_up for ring in self._rings):
+            return
+        self._tell_losses()
+        self._told_ns = now_ns
+        if self._on_told is not None:
+            self._on_told(now_ns)
 
     def _hand_over(self, limit: int = BATCH) -> None:
         """Drains each ring and hands over, in the order of time."""
@@ -228,6 +252,8 @@ class CoreCollector:
         ]
         if events:
             events.sort(key=_at)
+            for event in events:
+                self._cgroups.name(event)
             self._came = True
             self._on_events(events)
 
@@ -242,18 +268,40 @@ class CoreCollector:
 
     def _tell_losses(self) -> None:
         before, self._losses = self._losses, self._lost.sums()
-        self._losses_read_ns = clock.boot_ns()
-        events = evidence.losses(before, self._losses, self._losses_read_ns)
+        events = evidence.losses(before, self._losses, clock.boot_ns())
         if events:
             self._on_events(events)
 
 
-def open_collector() -> Collector:
-    """The best this host has."""
+def open_collector(choice: str = "auto") -> Collector:
+    """The best this host has of what is configured (`auto`, `core`, `bcc` or `pidfd`)."""
+    if choice == "pidfd":
+        return PidfdCollector("configured: pidfd")
+    try:
+        return load_collector(choice)
+    except CollectorUnavailable as unavailable:
+        return PidfdCollector(str(unavailable))
+
+
+def load_collector(choice: str) -> Collector:
+    """Through BPF: `core`, `bcc`, or for `auto` the first of them that can be had. Raises CollectorUnavailable."""
+    from killdeer_agent.kernel.bcc import BccCollector  # builds on this module
+
+    if choice == "bcc":
+        return BccCollector()
     try:
         return CoreCollector()
     except CollectorUnavailable as unavailable:
-        return PidfdCollector(str(unavailable))
+        if choice == "core":
+            raise
+        core = unavailable
+    try:
+        return BccCollector(instead_of=core.cause)
+    except CollectorUnavailable as bcc:
+        if bcc.cause == core.cause:
+            raise core from None
+        cause, remedy = f"{core.cause}; with bcc: {bcc.cause}", f"{core.remedy}; or {bcc.remedy}"
+        raise CollectorUnavailable(cause, remedy) from bcc
 
 
 def _poll_for(opened: ExitStack, *fds: int) -> select.epoll:

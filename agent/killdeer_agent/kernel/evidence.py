@@ -64,15 +64,22 @@ def losses(before: list[int], now: list[int], at_boot_ns: int) -> list[KernelEve
 
 def _signal(event: layout.Signal, units: Units) -> KernelEvent:
     known = 0 <= event.verdict < len(VERDICTS)
+    by_kernel = event.flags & layout.NO_SENDER
+    current = _party(event.sender, units)
     return KernelEvent(
         at_boot_ns=event.at_boot_ns,
         signal=SignalSeen(
-            sender=None if event.flags & layout.NO_SENDER else _party(event.sender, units),
+            sender=None if by_kernel else current,
+            running=current if by_kernel else None,
             target=_party(event.target, units),
             signal=event.signal,
             code=event.code,
             group=bool(event.group),
             verdict=VERDICTS[event.verdict] if known else "unknown",
+            fatal=bool(event.flags & layout.FATAL),
+            internal=bool(event.flags & layout.INTERNAL),
+            exiting=bool(event.flags & layout.EXITING),
+            namespace_init=bool(event.flags & layout.NS_INIT),
         ),
     )
 
@@ -86,6 +93,7 @@ def _exit(event: layout.Exit, units: Units) -> KernelEvent:
             signal=event.status & 0x7F,
             core_dumped=bool(event.status & 0x80),
             age_ms=max(0, event.at_boot_ns - event.process.start_ns) // 1_000_000,
+            unsignalled=bool(event.flags & layout.UNSIGNALLED),
         ),
     )
 
@@ -113,6 +121,7 @@ def _oom(event: layout.Oom, units: Units) -> KernelEvent:
             memory_cgroup=bool(event.flags & layout.LIMIT_FOUND),
             limit_cgroup_id=event.limit_cgroup_id,
             limit_kb=event.limit * units.page_kb,
+            group=bool(event.flags & layout.OOM_GROUP),
         ),
     )
 

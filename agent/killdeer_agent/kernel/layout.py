@@ -6,8 +6,8 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "996db8c526360fc1d4e8a87499a8e04e32cd9ca3554433cf99e87710ec0145f1"
-OBJECT: Final = "4bde44e184fce6e0a1c9657510a4bc6a599683eca92a8c9b62841b2ff3ea4692"
+SOURCES: Final = "353026327dbe69e435cc1cfce1e325b97c4e764b94dcca8a8045a888cc591fd4"
+OBJECT: Final = "8ca282334d3516509065ef34ff02e51ba650d7e6a15c1f4e9275c71458c7c9ad"
 
 SIGNAL: Final = 1
 EXIT: Final = 2
@@ -18,6 +18,12 @@ WATCHED: Final = 1
 NO_SENDER: Final = 2
 DOUBTFUL: Final = 4
 LIMIT_FOUND: Final = 8
+FATAL: Final = 16
+INTERNAL: Final = 32
+EXITING: Final = 64
+NS_INIT: Final = 128
+UNSIGNALLED: Final = 256
+OOM_GROUP: Final = 512
 
 LOST_SIGNAL: Final = 1
 LOST_EXIT: Final = 2

@@ -31,6 +31,11 @@ def look(proc: Path = Path("/proc"), sys_root: Path = Path("/sys")) -> Collector
             f"this kernel does not describe its types (no {sys_root}/kernel/btf/vmlinux)",
             "boot a kernel with CONFIG_DEBUG_INFO_BTF: Debian 11, Ubuntu 20.10, RHEL 8.2 and later have it",
         )
+    return rights(proc)
+
+
+def rights(proc: Path = Path("/proc")) -> CollectorUnavailable | None:
+    """What of it has nothing to do with how the programs come into the kernel."""
     if (proc / "self/ns/user").stat().st_ino != INITIAL_USER_NAMESPACE:
         return CollectorUnavailable(
             "the agent runs in a user namespace, where the kernel grants no BPF rights",

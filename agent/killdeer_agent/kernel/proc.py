@@ -14,7 +14,8 @@ from hashlib import sha256
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing
-from killdeer_agent.core.selector import SUBJECT_BYTES, service_of
+from killdeer_agent.core.place import service_of
+from killdeer_agent.core.selector import SUBJECT_BYTES
 from killdeer_agent.kernel.cgroup import Place, place_of
 from killdeer_agent.kernel.sockets import ports_of
 from killdeer_agent.kernel.stat import PF_KTHREAD, Stat, parse_stat

@@ -1,8 +1,5 @@
 """OperatorService: each call is an ask of the core, or a question to the store that decides nothing."""
 
-import asyncio
-import itertools
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from importlib.metadata import version
@@ -18,12 +15,15 @@ from google.rpc.status_pb2 import Status
 from killdeer.v1 import operator_pb2 as wire
 from killdeer.v1.operator_pb2_grpc import OperatorServiceServicer
 from killdeer.v1.process_pb2 import StorePosition
-from killdeer_coordinator.core.words import Asked, Gone, Input, Operator, Refuse, Reply
+from killdeer_coordinator.core.unexplained import why_nothing
+from killdeer_coordinator.core.words import Operator, Refuse
+from killdeer_coordinator.edges.asks import Asks, Refused
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.options import certificate
 from killdeer_coordinator.outside import OutsideError
 from killdeer_coordinator.pki import OperatorPeer, PeerError, peer_of
 from killdeer_coordinator.store.async_store import AsyncStore
+from killdeer_coordinator.store.deaths import Wanted
 from killdeer_coordinator.store.errors import AmbiguousRun, NoSuchRun, StoreError
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -31,59 +31,13 @@ M = TypeVar("M", bound=Message)
 DETAILS_KEY = "grpc-status-details-bin"
 REASON_DOMAIN = "killdeer"
 LISTED_MOST = 1_000
-# More answers than this wait to be read: the caller does not read them. Its call is ended.
-WAITING_MOST = 256
+EXPLAINED_MOST = 50
+# A time that every column can hold.
+FOREVER_MS = 2**62
 VERSION = version("killdeer")
 
 Witnesses = Callable[[], Awaitable[Mapping[str, StorePosition]]]
 """Who was shown which store position (rule R28). Raises OutsideError."""
-
-
-class Asks:
-    """The calls that wait for the core."""
-
-    def __init__(self, post: Callable[[Input], None]) -> None:
-        self._post = post
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Queue[Reply | Refuse]] = {}
-
-    def answer(self, answer: Reply | Refuse) -> None:
-        queue = self._waiting.get(answer.ask)
-        if queue is None:
-            return
-        if queue.qsize() < WAITING_MOST:
-            queue.put_nowait(answer)
-            return
-        del self._waiting[answer.ask]
-        while not queue.empty():
-            queue.get_nowait()
-        message = f"this call is ended: {WAITING_MOST} answers wait and are not read"
-        queue.put_nowait(Refuse(ask=answer.ask, code="UNAVAILABLE", message=message, remedy="ask again"))
-        self._post(Gone(answer.ask))
-
-    async def ask(self, who: Operator, request: Message) -> AsyncGenerator[Message, None]:
-        """Raises Refused. The core is told when the caller leaves before the last answer."""
-        number = next(self._numbers)
-        queue = self._waiting[number] = asyncio.Queue()
-        ended = False
-        try:
-            self._post(Asked(ask=number, who=who, request=request, fresh=secrets.token_hex(32)))
-            while not ended:
-                answer = await queue.get()
-                ended = isinstance(answer, Refuse) or answer.last
-                if isinstance(answer, Refuse):
-                    raise Refused(answer)
-                yield answer.message
-        finally:
-            self._waiting.pop(number, None)
-            if not ended:
-                self._post(Gone(number))
-
-
-class Refused(Exception):
-    def __init__(self, refuse: Refuse) -> None:
-        super().__init__(refuse.message)
-        self.refuse = refuse
 
 
 class Operators(OperatorServiceServicer):
@@ -198,11 +152,17 @@ class Operators(OperatorServiceServicer):
         self, request: wire.WatchEventsRequest, context: Context
     ) -> AsyncIterator[wire.WatchEventsResponse]:
         await _operator(context)
-        run = await self._run_id(request.run, context) if request.run else ""
+        wanted = Wanted(
+            host=request.host,
+            run=await self._run_id(request.run, context) if request.run else "",
+            unit=request.unit,
+            cause=request.cause,
+            since_ms=min(request.since_unix_ms, FOREVER_MS),
+        )
         limit = min(request.limit or 100, LISTED_MOST)
         with self._feed.listen() as listening:
             seen = 0
-            past = await self._asked(context, lambda store: store.events(None, limit, request.host, run))
+            past = await self._asked(context, lambda store: store.events(None, limit, wanted))
             for event in past:
                 seen = event.number
                 yield event
@@ -211,9 +171,18 @@ class Operators(OperatorServiceServicer):
                 if event is None:
                     message = "this coordinator stops; the evidence is kept"
                     await refuse(context, Refuse(ask=0, code="UNAVAILABLE", message=message, remedy="follow again"))
-                fits = request.host in ("", event.event.host) and run in ("", event.run_id)
-                if fits and event.number > seen:
+                if event.number > seen and wanted.fits(event):
                     yield event
+
+    async def Explain(self, request: wire.ExplainRequest, context: Context) -> wire.ExplainResponse:
+        hosts = await self._one(wire.ListHostsRequest(), context, wire.ListHostsResponse)
+        limit = min(request.limit or 3, EXPLAINED_MOST)
+        found = await self._asked(context, lambda store: store.explain(request.host, request.process, limit))
+        response = wire.ExplainResponse(explanations=found)
+        if not response.explanations:
+            since_ms = await self._asked(context, lambda store: store.told_since_ms(request.host))
+            response.nothing = why_nothing(request.host, request.process, hosts.hosts, since_ms)
+        return response
 
     async def _audit_problem(self, context: Context) -> str:
         """Where the chain breaks; empty: nowhere."""

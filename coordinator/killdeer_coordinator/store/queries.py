@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import Connection
 
 from killdeer.v1.operator_pb2 import AuditEntry, RunView, StrikeView, WatchEventsResponse
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.store import chain, rows, statements
+from killdeer_coordinator.store.deaths import Wanted
 from killdeer_coordinator.store.errors import AmbiguousRun, NoSuchRun
-from killdeer_coordinator.store.schema import evidence
+from killdeer_coordinator.store.schema import deaths, evidence
 
 LATEST = "latest"
 _BEYOND = "\U0010ffff"
@@ -77,21 +79,28 @@ def verify_audit(connection: Connection, witnessed: Mapping[str, StorePosition])
     return chain.problem_of((rows.audit_of(row) for row in entries), recorded, witnessed)
 
 
-def events(connection: Connection, after: int | None, limit: int, host: str, run: str) -> list[WatchEventsResponse]:
-    """Oldest first: the first `limit` after number `after`; without it, the newest `limit`.
-
-    `run` is an id, a unique prefix or `latest`. Raises NoSuchRun, AmbiguousRun.
-    """
-    wanted = statements.READ_EVIDENCE
-    if host:
-        wanted = wanted.where(evidence.c.host == host)
-    if run:
-        wanted = wanted.where(evidence.c.run_id == run_id(connection, run))
+def events(connection: Connection, after: int | None, limit: int, wanted: Wanted) -> list[WatchEventsResponse]:
+    """Oldest first: the first `limit` after number `after`; without it, the newest `limit`."""
+    asked = statements.DEATHS_IN_EVIDENCE if wanted.deaths_only else statements.READ_EVIDENCE
+    if wanted.host:
+        asked = asked.where(evidence.c.host == wanted.host)
+    if wanted.run:
+        asked = asked.where(evidence.c.run_id == wanted.run)
+    if wanted.since_ms:
+        asked = asked.where(evidence.c.received_ms >= wanted.since_ms)
+    if wanted.cause:
+        asked = asked.where(deaths.c.cause == wanted.cause)
     if after is not None:
-        wanted = wanted.where(evidence.c.number > after).order_by(evidence.c.number).limit(limit)
-        return [rows.event_of(row) for row in connection.execute(wanted)]
-    newest = connection.execute(wanted.order_by(evidence.c.number.desc()).limit(limit))
-    return [rows.event_of(row) for row in newest][::-1]
+        asked = asked.where(evidence.c.number > after)
+    asked = asked.order_by(evidence.c.number.desc() if after is None else evidence.c.number)
+    if wanted.unit:  # a glob is no SQL: the rows are looked at until there are enough
+        read = connection.execution_options(yield_per=1000).execute(asked)
+        found = list(islice((row for row in read if wanted.names(row.unit, row.service)), limit))
+        read.close()
+    else:
+        found = list(connection.execute(asked.limit(limit)))
+    told = [rows.event_of(row) for row in found]
+    return told[::-1] if after is None else told
 
 
 def sizes(connection: Connection) -> Sizes:

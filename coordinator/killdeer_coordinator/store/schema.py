@@ -35,8 +35,8 @@ metadata = MetaData(
 Number = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _of(column: str) -> ForeignKey:
-    return ForeignKey(column, deferrable=True, initially="DEFERRED")
+def _of(column: str, *, goes_with_it: bool = False) -> ForeignKey:
+    return ForeignKey(column, ondelete="CASCADE" if goes_with_it else None, deferrable=True, initially="DEFERRED")
 
 
 # One row, for ever. Every decision begins by counting itself in it, which is the lock.
@@ -183,4 +183,22 @@ evidence = Table(
     Index("ix_evidence_host", "host", "number"),
     Index("ix_evidence_run_id", "run_id", "number"),
     sqlite_autoincrement=True,
+)
+
+# What is looked for in those rows of the evidence that are deaths. It goes when they go.
+deaths = Table(
+    "deaths",
+    metadata,
+    Column("number", Number, _of("evidence.number", goes_with_it=True), primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),  # of the death, as near as its batch tells
+    Column("host", String(255), nullable=False),
+    Column("cause", Integer, nullable=False),
+    Column("pid", BigInteger, nullable=False),  # in the agent's pid namespace; 0: not in it
+    Column("host_pid", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("container", Text, nullable=False),
+    Column("service", Text, nullable=False),  # of what belongs to none, its name
+    Index("ix_deaths_host", "host", "number"),
+    Index("ix_deaths_service", "host", "service", "at_ms"),
 )

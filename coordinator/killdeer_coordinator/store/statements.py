@@ -18,6 +18,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
 from killdeer_coordinator.store.schema import (
     audit,
+    deaths,
     evidence,
     fleet,
     halts,
@@ -132,6 +133,29 @@ DELETE_OLD_EVIDENCE = delete(evidence).where(
     )
 )
 READ_EVIDENCE = select(evidence)
+APPEND_DEATHS = insert(deaths)
+DEATHS_IN_EVIDENCE = select(evidence, deaths.c.unit, deaths.c.service).join_from(evidence, deaths)
+DEATHS_OF_HOST = select(deaths).where(deaths.c.host == bindparam("host")).order_by(deaths.c.number.desc())
+_OF_SERVICE = (
+    deaths.c.host == bindparam("host"),
+    deaths.c.service == bindparam("service"),
+    deaths.c.at_ms.between(bindparam("since_ms"), bindparam("until_ms")),
+)
+COUNT_DEATHS = select(func.count()).select_from(deaths).where(*_OF_SERVICE)
+NEWEST_DEATHS_OF_SERVICE = (
+    select(evidence)
+    .join_from(evidence, deaths)
+    .where(*_OF_SERVICE)
+    .order_by(deaths.c.at_ms.desc())
+    .limit(bindparam("limit"))
+)
+EVIDENCE_OF_NUMBER = select(evidence).where(evidence.c.number == bindparam("number"))
+_NEARBY = select(evidence).where(evidence.c.host == bindparam("host")).limit(bindparam("limit"))
+EVIDENCE_BEFORE = _NEARBY.where(evidence.c.number < bindparam("number")).order_by(evidence.c.number.desc())
+EVIDENCE_AFTER = _NEARBY.where(evidence.c.number > bindparam("number")).order_by(evidence.c.number)
+OLDEST_OF_HOST = (
+    select(evidence.c.received_ms).where(evidence.c.host == bindparam("host")).order_by(evidence.c.number).limit(1)
+)
 SPAN_OF_EVIDENCE = select(func.min(evidence.c.number), func.max(evidence.c.number))
 
 # --- for people -------------------------------------------------------------------------------------------
@@ -145,6 +169,7 @@ RUNS_OF_PREFIX = (
     .order_by(runs.c.number.desc())
     .limit(4)
 )
+STRIKE_OF_COMMAND = select(strikes.c.view).where(strikes.c.command_id == bindparam("command_id"))
 STRIKES_OF_RUN = select(strikes.c.view).where(strikes.c.run_id == bindparam("run_id")).order_by(strikes.c.number)
 READ_AUDIT = select(audit).order_by(audit.c.number)
 NEWEST_AUDIT = select(audit).order_by(audit.c.number.desc()).limit(bindparam("limit"))

@@ -15,10 +15,11 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from killdeer.v1.operator_pb2 import AuditEntry, RunView, WatchEventsResponse
+from killdeer.v1.operator_pb2 import AuditEntry, Explanation, RunView, WatchEventsResponse
 from killdeer.v1.process_pb2 import KernelEvent, StorePosition
 from killdeer_coordinator.core.books import Books, Decide, FleetLimits
-from killdeer_coordinator.store import books, migrate, queries, statements
+from killdeer_coordinator.store import books, explaining, migrate, queries, statements
+from killdeer_coordinator.store.deaths import ANY, Wanted, death_values
 from killdeer_coordinator.store.engine import deciding, file_of, lock_directory, open_engine, reading, sqlite_url
 from killdeer_coordinator.store.errors import StoreFailure
 
@@ -144,15 +145,18 @@ class Store:
                 for event in events
             ]
             numbers = connection.execute(statements.APPEND_EVIDENCE, values).scalars().all()
-        return [
-            WatchEventsResponse(
-                number=number, event=event, run_id=run_of.get(event.command_id, ""), received_unix_ms=now_ms
-            )
-            for number, event in zip(numbers, events, strict=True)
-        ]
+            kept = [
+                WatchEventsResponse(
+                    number=number, event=event, run_id=run_of.get(event.command_id, ""), received_unix_ms=now_ms
+                )
+                for number, event in zip(numbers, events, strict=True)
+            ]
+            if died := [{**row, "host": host} for row in death_values(kept)]:
+                connection.execute(statements.APPEND_DEATHS, died)
+        return kept
 
     def retain(self, days: int) -> int:
-        """Deletes evidence older than that, in batches that let decisions through; how many rows went."""
+        """Deletes evidence older than that, in batches that let decisions through; how many events went."""
         before_ms, total = self._clock() - days * DAY_MS, 0
         while True:
             with self._transaction("delete old evidence from", deciding) as connection:
@@ -187,11 +191,18 @@ class Store:
             return queries.verify_audit(connection, witnessed or {})
 
     def events(
-        self, after: int | None = None, limit: int = 1_000, host: str = "", run: str = ""
+        self, after: int | None = None, limit: int = 1_000, wanted: Wanted = ANY
     ) -> list[WatchEventsResponse]:
-        """Raises NoSuchRun, AmbiguousRun."""
         with self._transaction("read", reading) as connection:
-            return queries.events(connection, after, limit, host, run)
+            return queries.events(connection, after, limit, wanted)
+
+    def explain(self, host: str, process: str, limit: int = 3) -> list[Explanation]:
+        with self._transaction("read", reading) as connection:
+            return explaining.explain(connection, host, process, limit)
+
+    def told_since_ms(self, host: str) -> int:
+        with self._transaction("read", reading) as connection:
+            return explaining.told_since_ms(connection, host)
 
     def sizes(self) -> queries.Sizes:
         with self._transaction("read", reading) as connection:

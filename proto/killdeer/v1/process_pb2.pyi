@@ -423,7 +423,7 @@ class Death(_message.Message):
     def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., cause: _Optional[_Union[Cause, str]] = ..., why: _Optional[str] = ..., killer: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unit: _Optional[str] = ..., container: _Optional[str] = ..., cgroup: _Optional[str] = ..., service: _Optional[str] = ..., limit_cgroup: _Optional[str] = ..., limit_kb: _Optional[int] = ..., memory_group: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[KernelEvent, _Mapping]]] = ...) -> None: ...
 
 class Party(_message.Message):
-    __slots__ = ("pid", "host_pid", "tid", "start_ticks", "name", "uid", "parent_pid", "cgroup_id")
+    __slots__ = ("pid", "host_pid", "tid", "start_ticks", "name", "uid", "parent_pid", "cgroup_id", "cgroup")
     PID_FIELD_NUMBER: _ClassVar[int]
     HOST_PID_FIELD_NUMBER: _ClassVar[int]
     TID_FIELD_NUMBER: _ClassVar[int]
@@ -432,6 +432,7 @@ class Party(_message.Message):
     UID_FIELD_NUMBER: _ClassVar[int]
     PARENT_PID_FIELD_NUMBER: _ClassVar[int]
     CGROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
     pid: int
     host_pid: int
     tid: int
@@ -440,37 +441,50 @@ class Party(_message.Message):
     uid: int
     parent_pid: int
     cgroup_id: int
-    def __init__(self, pid: _Optional[int] = ..., host_pid: _Optional[int] = ..., tid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ..., parent_pid: _Optional[int] = ..., cgroup_id: _Optional[int] = ...) -> None: ...
+    cgroup: str
+    def __init__(self, pid: _Optional[int] = ..., host_pid: _Optional[int] = ..., tid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ..., parent_pid: _Optional[int] = ..., cgroup_id: _Optional[int] = ..., cgroup: _Optional[str] = ...) -> None: ...
 
 class SignalSeen(_message.Message):
-    __slots__ = ("sender", "target", "signal", "code", "group", "verdict")
+    __slots__ = ("sender", "target", "signal", "code", "group", "verdict", "fatal", "internal", "running", "exiting", "namespace_init")
     SENDER_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FATAL_FIELD_NUMBER: _ClassVar[int]
+    INTERNAL_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    EXITING_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_INIT_FIELD_NUMBER: _ClassVar[int]
     sender: Party
     target: Party
     signal: int
     code: int
     group: bool
     verdict: str
-    def __init__(self, sender: _Optional[_Union[Party, _Mapping]] = ..., target: _Optional[_Union[Party, _Mapping]] = ..., signal: _Optional[int] = ..., code: _Optional[int] = ..., group: _Optional[bool] = ..., verdict: _Optional[str] = ...) -> None: ...
+    fatal: bool
+    internal: bool
+    running: Party
+    exiting: bool
+    namespace_init: bool
+    def __init__(self, sender: _Optional[_Union[Party, _Mapping]] = ..., target: _Optional[_Union[Party, _Mapping]] = ..., signal: _Optional[int] = ..., code: _Optional[int] = ..., group: _Optional[bool] = ..., verdict: _Optional[str] = ..., fatal: _Optional[bool] = ..., internal: _Optional[bool] = ..., running: _Optional[_Union[Party, _Mapping]] = ..., exiting: _Optional[bool] = ..., namespace_init: _Optional[bool] = ...) -> None: ...
 
 class ExitSeen(_message.Message):
-    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms")
+    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms", "unsignalled")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     CORE_DUMPED_FIELD_NUMBER: _ClassVar[int]
     AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNSIGNALLED_FIELD_NUMBER: _ClassVar[int]
     process: Party
     code: int
     signal: int
     core_dumped: bool
     age_ms: int
-    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ...) -> None: ...
+    unsignalled: bool
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unsignalled: _Optional[bool] = ...) -> None: ...
 
 class ExecSeen(_message.Message):
     __slots__ = ("process", "file")
@@ -481,7 +495,7 @@ class ExecSeen(_message.Message):
     def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., file: _Optional[str] = ...) -> None: ...
 
 class OomSeen(_message.Message):
-    __slots__ = ("victim", "trigger", "total_vm_kb", "anon_rss_kb", "file_rss_kb", "shmem_rss_kb", "page_tables_kb", "oom_score_adj", "memory_cgroup", "limit_cgroup_id", "limit_kb")
+    __slots__ = ("victim", "trigger", "total_vm_kb", "anon_rss_kb", "file_rss_kb", "shmem_rss_kb", "page_tables_kb", "oom_score_adj", "memory_cgroup", "limit_cgroup_id", "limit_kb", "group", "limit_cgroup")
     VICTIM_FIELD_NUMBER: _ClassVar[int]
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
     TOTAL_VM_KB_FIELD_NUMBER: _ClassVar[int]
@@ -493,6 +507,8 @@ class OomSeen(_message.Message):
     MEMORY_CGROUP_FIELD_NUMBER: _ClassVar[int]
     LIMIT_CGROUP_ID_FIELD_NUMBER: _ClassVar[int]
     LIMIT_KB_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_CGROUP_FIELD_NUMBER: _ClassVar[int]
     victim: Party
     trigger: Party
     total_vm_kb: int
@@ -504,7 +520,9 @@ class OomSeen(_message.Message):
     memory_cgroup: bool
     limit_cgroup_id: int
     limit_kb: int
-    def __init__(self, victim: _Optional[_Union[Party, _Mapping]] = ..., trigger: _Optional[_Union[Party, _Mapping]] = ..., total_vm_kb: _Optional[int] = ..., anon_rss_kb: _Optional[int] = ..., file_rss_kb: _Optional[int] = ..., shmem_rss_kb: _Optional[int] = ..., page_tables_kb: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., memory_cgroup: _Optional[bool] = ..., limit_cgroup_id: _Optional[int] = ..., limit_kb: _Optional[int] = ...) -> None: ...
+    group: bool
+    limit_cgroup: str
+    def __init__(self, victim: _Optional[_Union[Party, _Mapping]] = ..., trigger: _Optional[_Union[Party, _Mapping]] = ..., total_vm_kb: _Optional[int] = ..., anon_rss_kb: _Optional[int] = ..., file_rss_kb: _Optional[int] = ..., shmem_rss_kb: _Optional[int] = ..., page_tables_kb: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., memory_cgroup: _Optional[bool] = ..., limit_cgroup_id: _Optional[int] = ..., limit_kb: _Optional[int] = ..., group: _Optional[bool] = ..., limit_cgroup: _Optional[str] = ...) -> None: ...
 
 class EventsLost(_message.Message):
     __slots__ = ("kind", "count")

@@ -1,4 +1,4 @@
-"""The books: fleet, hosts, runs, permits, strikes, halts, limits, audit, evidence.
+"""The books: fleet, hosts, runs, permits, strikes, halts, limits, audit, evidence, deaths.
 
 The tables are written out, not taken from schema.py: a revision stays what it was. A test compares both.
 """
@@ -163,6 +163,30 @@ def upgrade() -> None:
     op.create_index(op.f("ix_evidence_received_ms"), "evidence", ["received_ms"])
     op.create_index(op.f("ix_evidence_host"), "evidence", ["host", "number"])
     op.create_index(op.f("ix_evidence_run_id"), "evidence", ["run_id", "number"])
+    op.create_table(
+        "deaths",
+        sa.Column("number", NUMBER, autoincrement=False, nullable=False),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("cause", sa.Integer, nullable=False),
+        sa.Column("pid", sa.BigInteger, nullable=False),
+        sa.Column("host_pid", sa.BigInteger, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("unit", sa.Text, nullable=False),
+        sa.Column("container", sa.Text, nullable=False),
+        sa.Column("service", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_deaths")),
+        sa.ForeignKeyConstraint(
+            ["number"],
+            ["evidence.number"],
+            name=op.f("fk_deaths_number"),
+            ondelete="CASCADE",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+    )
+    op.create_index(op.f("ix_deaths_host"), "deaths", ["host", "number"])
+    op.create_index(op.f("ix_deaths_service"), "deaths", ["host", "service", "at_ms"])
 
 
 def _run_of(table: str) -> sa.ForeignKeyConstraint:

@@ -1,0 +1,263 @@
+"""Why a process died: a ladder from what proves itself down to `unknown`. A gap in the record that could bear on
+the answer makes it unknown, never a guess (I8)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from killdeer.v1.process_pb2 import Cause, KernelEvent, Party
+from killdeer_agent.core.lives import Gaps, Life, key_of
+from killdeer_agent.core.place import is_managers
+from killdeer_agent.core.strike import NS_PER_MS
+
+HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV = 1, 2, 3, 4, 5, 6, 7, 8, 9, 11
+PIPE, ALRM, TERM, XCPU, XFSZ, VTALRM, PROF, IO, SYS = 13, 14, 15, 24, 25, 26, 27, 29, 31
+SI_TIMER = -2
+
+SIGNALS = frozenset({"signal", "watched signal"})
+WATCHED_SIGNALS = frozenset({"watched signal"})
+OOM_KILLS = frozenset({"oom"})
+
+_FAULTS = {
+    SEGV: "a memory fault of its own",
+    BUS: "a memory fault of its own, what was mapped there is gone",
+    ILL: "an instruction that is none",
+    FPE: "an arithmetic fault of its own",
+    TRAP: "a breakpoint, and no debugger",
+    SYS: "a system call that seccomp forbids",
+}
+_ASKS_TO_END = frozenset({INT, QUIT, TERM})
+# Who asks a process to end and sees it exit later than this is not said to have ended it.
+ANSWER_NS = 10_000 * NS_PER_MS
+# The OOM killer ends those that share its victim's memory in the same breath, without a word of their own.
+SAME_BREATH_NS = 10 * NS_PER_MS
+
+_NAMES = (
+    *("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE"),
+    *("ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM"),
+    *("PROF", "WINCH", "IO", "PWR", "SYS"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`proof`: the events that show it, the exit not among them."""
+
+    cause: Cause
+    why: str
+    killer: Party | None = None
+    proof: tuple[KernelEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One death, and all that the record has on it. `since_ns`: when the record began; `behind`: it has not caught
+    up with this exit yet, so that anything may be missing."""
+
+    exit: KernelEvent
+    life: Life
+    gaps: Gaps = field(default_factory=Gaps)
+    kills: Iterable[KernelEvent] = ()
+    since_ns: int = 0
+    forgotten_ns: int = 0
+    behind: bool = False
+
+    def missing(self, after_ns: int, kinds: frozenset[str]) -> str:
+        """Why events between then and the exit may be missing; empty: none is."""
+        if self.behind:
+            return "the kernel's record is behind"
+        lost = self.gaps.between(after_ns, self.exit.at_boot_ns, kinds)
+        return f"{lost} {'event was' if lost == 1 else 'events were'} lost that may bear on it" if lost else ""
+
+
+def find(case: Case, started_ns: int) -> Finding:
+    """`started_ns`: when the process started."""
+    number = case.exit.exit.signal
+    if not number:
+        return _by_exit(case)
+    if case.exit.exit.unsignalled:
+        why = f"the kernel ended it as if by {name(number)}, without that signal: seccomp's strict mode does so"
+        return Finding(cause=Cause.CAUSE_KERNEL, why=why)
+    fatal = case.life.last(number)
+    if fatal is None:
+        return _unknown(_unexplained(case, started_ns))
+    missing = "" if fatal.signal.fatal else case.missing(fatal.at_boot_ns, SIGNALS)
+    if missing:
+        return _unknown(f"{name(number)} reached it, but {missing}", fatal)
+    if not fatal.signal.HasField("sender"):
+        return _by_kernel(case, fatal)
+    if fatal.signal.internal and (fatal.signal.exiting or _is_own(fatal)):
+        return _on_behalf(fatal)
+    if _is_own(fatal):
+        return _by_itself(case, fatal)
+    return _by_another(fatal, f"{name(number)}{_way(fatal)}")
+
+
+def name(number: int) -> str:
+    return f"SIG{_NAMES[number]}" if 0 < number < len(_NAMES) else f"signal {number}"
+
+
+def _unknown(why: str, *proof: KernelEvent) -> Finding:
+    return Finding(cause=Cause.CAUSE_UNKNOWN, why=why, proof=proof)
+
+
+def _unexplained(case: Case, started_ns: int) -> str:
+    number = name(case.exit.exit.signal)
+    missing = case.missing(max(started_ns, case.since_ns), SIGNALS)
+    if missing:
+        return f"died of {number}; {missing}"
+    if started_ns < case.since_ns:
+        return f"died of {number}, which may have been sent before this agent began to watch"
+    if started_ns < case.forgotten_ns:
+        return f"died of {number}, which may have been sent so long ago that it was forgotten"
+    return f"died of {number}, and the kernel told of no such signal"
+
+
+def _by_kernel(case: Case, fatal: KernelEvent) -> Finding:
+    """No process sent it: the kernel did, for reasons of its own."""
+    signal, number = fatal.signal, fatal.signal.signal
+    forced = key_of(signal.running) == key_of(signal.target)
+    if number == KILL:
+        return _killed_by_kernel(case, fatal, forced)
+    if number in _FAULTS and forced and signal.code > 0:
+        return Finding(cause=Cause.CAUSE_FAULT, why=f"{name(number)}: {_FAULTS[number]}", proof=(fatal,))
+    return Finding(cause=Cause.CAUSE_KERNEL, why=f"{name(number)} by the kernel: {_reason(fatal)}", proof=(fatal,))
+
+
+def _reason(event: KernelEvent) -> str:
+    signal = event.signal
+    if signal.code == SI_TIMER or signal.signal in (ALRM, VTALRM, PROF):
+        return "a timer ran out"
+    if signal.signal == XCPU:
+        return "its limit of processor time is reached"
+    if signal.signal in (HUP, INT, QUIT):
+        return "of its terminal or its session"
+    return f"si_code {signal.code}"
+
+
+def _killed_by_kernel(case: Case, fatal: KernelEvent, forced: bool) -> Finding:
+    """SIGKILL of the kernel's own. That alone is no OOM kill."""
+    if mark := case.life.oom:
+        return _oom(mark, fatal, "the OOM killer chose it")
+    for mark in case.kills:
+        later = fatal.at_boot_ns - mark.at_boot_ns
+        if 0 <= later <= SAME_BREATH_NS and _same_task(mark.oom.trigger, fatal.signal.running):
+            return _oom(mark, fatal, f"the OOM killer chose {_who(mark.oom.victim)}, whose memory it shares")
+    missing = case.missing(fatal.at_boot_ns, OOM_KILLS)
+    if missing:
+        return _unknown(f"SIGKILL by the kernel, but {missing}", fatal)
+    running = fatal.signal.running
+    if fatal.signal.exiting and fatal.signal.namespace_init:
+        why = f"its pid namespace ended with {_who(running)}, the first process in it"
+        return Finding(cause=Cause.CAUSE_NAMESPACE, why=why, killer=running, proof=(fatal,))
+    if forced:
+        warned = case.life.signals.get((XCPU, False))
+        why = "its hard limit of processor time is reached" if warned else "in the middle of what it did"
+        proof = (warned, fatal) if warned else (fatal,)
+        return Finding(cause=Cause.CAUSE_KERNEL, why=f"SIGKILL by the kernel: {why}", proof=proof)
+    why = f"SIGKILL by the kernel, while {_who(running)} {'exited' if fatal.signal.exiting else 'ran'}"
+    return Finding(cause=Cause.CAUSE_KERNEL, why=why, proof=(fatal,))
+
+
+def _oom(mark: KernelEvent, fatal: KernelEvent, chosen: str) -> Finding:
+    oom = mark.oom
+    killer = oom.trigger if key_of(oom.trigger) != key_of(fatal.signal.target) else None
+    if oom.memory_cgroup:
+        limit = oom.limit_cgroup or f"the cgroup {oom.limit_cgroup_id}"
+        cause, why = Cause.CAUSE_OOM_CGROUP, f"{limit} reached its limit of {oom.limit_kb} kB: {chosen}"
+    else:
+        cause, why = Cause.CAUSE_OOM_GLOBAL, f"the machine ran out of memory: {chosen}"
+    whole = ", with all of its cgroup (memory.oom.group)" if oom.group else ""
+    return Finding(cause=cause, why=why + whole, killer=killer, proof=(fatal, mark))
+
+
+def _on_behalf(fatal: KernelEvent) -> Finding:
+    """Sent within the kernel while the "sender" did something else."""
+    signal = fatal.signal
+    if signal.exiting and not _is_own(fatal):
+        what = f"it asked for that signal at the end of its parent, {_who(signal.sender)}"
+    elif signal.signal == PIPE:
+        what = "it wrote to a pipe or socket that nobody reads"
+    elif signal.signal == XFSZ:
+        what = "its limit of file size is reached"
+    else:
+        what = "in the middle of what it did"
+    return Finding(cause=Cause.CAUSE_KERNEL, why=f"{name(signal.signal)} by the kernel: {what}", proof=(fatal,))
+
+
+def _by_itself(case: Case, fatal: KernelEvent) -> Finding:
+    """A handler that tidies up and then puts the same signal on its process again ends it for the first one."""
+    number = fatal.signal.signal
+    first = case.life.signals.get((number, False))
+    if first and first.signal.HasField("sender") and number in _ASKS_TO_END:
+        after_ns = fatal.at_boot_ns - first.at_boot_ns
+        if 0 <= after_ns <= ANSWER_NS and not case.missing(first.at_boot_ns, SIGNALS):
+            found = _by_another(first, f"{name(number)}{_way(first)}")
+            why = f"{found.why}; it put {name(number)} on itself {_time(after_ns)} later"
+            return Finding(cause=found.cause, why=why, killer=found.killer, proof=(first, fatal))
+    what = "abort()" if number == ABRT else name(number)
+    return Finding(cause=Cause.CAUSE_ITSELF, why=f"{what}, by itself", killer=None, proof=(fatal,))
+
+
+def _by_another(event: KernelEvent, what: str) -> Finding:
+    sender = event.signal.sender
+    if event.command_id:
+        return Finding(
+            cause=Cause.CAUSE_STRIKE, why=f"{what} of strike {event.command_id}", killer=sender, proof=(event,)
+        )
+    supervisor = is_service_manager(sender)
+    cause = Cause.CAUSE_SUPERVISOR if supervisor else Cause.CAUSE_SIGNAL
+    of = "the service manager, " if supervisor else ""
+    return Finding(cause=cause, why=f"{what} of {of}{_who(sender)}", killer=sender, proof=(event,))
+
+
+def _by_exit(case: Case) -> Finding:
+    """Its own exit. If it was asked to end shortly before, by one party alone, then that is the cause."""
+    exited = f"exited with code {case.exit.exit.code}"
+    asked = [event for event in case.life.by_others() if _asked(event, case.exit)]
+    if not asked:
+        return Finding(cause=Cause.CAUSE_EXIT, why=exited)
+    first, after_ns = asked[0], case.exit.at_boot_ns - asked[0].at_boot_ns
+    after = f"{exited}, {_time(after_ns)} after {name(first.signal.signal)}"
+    missing = case.missing(first.at_boot_ns, WATCHED_SIGNALS)
+    if missing:
+        return _unknown(f"{after}, but {missing}", *asked)
+    if len({(key_of(event.signal.sender), event.command_id) for event in asked}) > 1:
+        return _unknown(f"{exited}, after more than one had asked it to end", *asked)
+    found = _by_another(first, after)
+    return Finding(cause=found.cause, why=found.why, killer=found.killer, proof=tuple(asked))
+
+
+def _asked(event: KernelEvent, exited: KernelEvent) -> bool:
+    """A strike's signal counts for as long as its strike is open, which the exit then belongs to."""
+    signal = event.signal
+    if not signal.HasField("sender") or signal.internal:
+        return False
+    if event.command_id:
+        return event.command_id == exited.command_id
+    return signal.signal in _ASKS_TO_END and exited.at_boot_ns - event.at_boot_ns <= ANSWER_NS
+
+
+def is_service_manager(party: Party) -> bool:
+    """systemd: the machine's, the one of the container that the agent is in, or a user's."""
+    return party.name == "systemd" and (1 in (party.host_pid, party.pid) or is_managers(party.cgroup))
+
+
+def _is_own(event: KernelEvent) -> bool:
+    return key_of(event.signal.sender) == key_of(event.signal.target)
+
+
+def _same_task(one: Party, other: Party) -> bool:
+    return key_of(one) == key_of(other) and one.tid == other.tid
+
+
+def _way(event: KernelEvent) -> str:
+    through_cgroup = event.signal.internal and not event.signal.group
+    return ", through its cgroup," if through_cgroup else ""
+
+
+def _who(party: Party) -> str:
+    return f"{party.name} (pid {party.pid})" if party.pid else f"{party.name} (host pid {party.host_pid})"
+
+
+def _time(ns: int) -> str:
+    return f"{ns / NS_PER_MS:.1f} ms" if ns < 1_000 * NS_PER_MS else f"{ns / (1_000 * NS_PER_MS):.1f} s"

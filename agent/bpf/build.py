@@ -20,7 +20,7 @@ SOURCES = ("killdeer.bpf.c", "party.h", "memory.h", "events.h", "vmlinux_min.h",
 # Other compilers make other bytes of the same meaning, so only these may be compared byte by byte.
 PINNED = "clang 14.0, libbpf 1.1"
 
-EVENTS = ("signal", "exit", "exec", "oom")
+EVENTS = ("signal", "exit", "exec", "oom", "cgroup")
 ENUMS = ("kd_kind", "kd_flag", "kd_lost")
 FLAGS = (
     *("-g", "-O2", "-mcpu=v3", "-target", "bpfel", "-std=gnu11", "-fno-addrsig"),
@@ -129,11 +129,12 @@ def _decoder(btf: Btf, event: str) -> list[str]:
         at += 0 if member.name == "pad" else widths.get(member.struct, 1)
     arguments += [f"*v[{begun}:]"] if at > begun else []
     title, constant = event.capitalize(), f"{event.upper()}_RECORD"
+    values = f"({', '.join(arguments)})" if begun else "v"
     return [
         f'{constant} = Struct("{_format(btf, f"kd_{event}")}")\n',
         f"def decode_{event}(data: bytes) -> {title}:\n"
         f"    v = {constant}.unpack(data)\n"
-        f"    return {title}._make(({', '.join(arguments)}))\n",
+        f"    return {title}._make({values})\n",
     ]
 
 

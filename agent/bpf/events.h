@@ -10,6 +10,7 @@ enum kd_kind {
 	KD_EXIT = 2,
 	KD_EXEC = 3,
 	KD_OOM = 4,
+	KD_CGROUP = 5,
 };
 
 enum kd_flag {
@@ -17,25 +18,27 @@ enum kd_flag {
 	KD_NO_SENDER = 2,   /* sent by the kernel itself; whoever ran at that moment had no part in it */
 	KD_DOUBTFUL = 4,    /* before Linux 6.16 two last threads can both claim to be the last: may come twice */
 	KD_LIMIT_FOUND = 8, /* a memory cgroup whose limit it was for was found */
-	KD_FATAL = 16,	    /* the kernel began to end the process for this signal, there and then */
+	KD_FATAL = 16,	    /* the process dies of this signal: the kernel has begun to end it, or is about to dump its core */
 	KD_INTERNAL = 32,   /* no call of the sender's: the kernel sent it in the doing of something else */
 	KD_EXITING = 64,    /* who ran at that moment was on its way out, where nobody can call anything */
 	KD_NS_INIT = 128,   /* who ran at that moment is the first process of its pid namespace */
-	KD_UNSIGNALLED = 256, /* it has a signal's status, and the kernel ended it so without sending that signal */
-	KD_OOM_GROUP = 512, /* memory.oom.group: the kernel kills all of the victim's cgroup */
+	KD_OOM_GROUP = 256, /* memory.oom.group: the kernel kills all of the victim's cgroup */
 };
 
-/* Slots of `lost`: those that did not fit in the ring `bulk` by their kind, those of `rare` from 8 on. */
+/* Slots of `lost`: those that did not fit in the ring `bulk` by their kind, of `rare` from 8 on, of `ends` from 16. */
 enum kd_lost {
 	KD_LOST_SIGNAL = KD_SIGNAL,
-	KD_LOST_EXIT = KD_EXIT,
 	KD_LOST_EXEC = KD_EXEC,
 	KD_LOST_RARE = 8,
 	KD_LOST_WATCHED_SIGNAL = KD_LOST_RARE + KD_SIGNAL,
 	KD_LOST_WATCHED_EXIT = KD_LOST_RARE + KD_EXIT,
 	KD_LOST_WATCHED_EXEC = KD_LOST_RARE + KD_EXEC,
 	KD_LOST_OOM = KD_LOST_RARE + KD_OOM,
-	KD_LOST_SLOTS = 16,
+	KD_LOST_ENDS = 16,
+	KD_LOST_DEADLY_SIGNAL = KD_LOST_ENDS + KD_SIGNAL,
+	KD_LOST_EXIT = KD_LOST_ENDS + KD_EXIT,
+	KD_LOST_CGROUP = KD_LOST_ENDS + KD_CGROUP,
+	KD_LOST_SLOTS = 24,
 };
 
 struct kd_head {
@@ -94,6 +97,13 @@ struct kd_oom {
 	__s64 oom_score_adj;
 };
 
+/* A cgroup was made. It may go before the agent can look for it, and its last process's death is told later. */
+struct kd_cgroup {
+	struct kd_head head;
+	__u64 id;
+	__u8 path[256]; /* from the root of its hierarchy; always ended by NUL */
+};
+
 /* Set by the agent before anything is attached; may change at any time. */
 struct kd_config {
 	__u64 signals; /* bit n-1: signal n is told of, whoever it is for */
@@ -107,5 +117,6 @@ union kd_event {
 	struct kd_exit exit;
 	struct kd_exec exec;
 	struct kd_oom oom;
+	struct kd_cgroup cgroup;
 	enum kd_lost slot; /* no event; only what is referred to gets into the BTF */
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * Killdeer's kernel evidence: four raw tracepoints, one question each. Who signalled whom, and what did the
+ * Killdeer's kernel evidence: five raw tracepoints, one question each. Who signalled whom, and what did the
  * kernel make of it? What has died, and of what? Which program runs there now? Whom did the OOM killer take?
+ * What is a new cgroup called?
  *
  * Needs: BTF, ring buffers and bpf_ktime_get_boot_ns (5.8, or an enterprise kernel that has them); CAP_BPF
  * and CAP_PERFMON. Differences between kernels are felt for (CO-RE), never told by version.
@@ -26,6 +27,9 @@
 #define PF_EXITING 4	    /* task_struct.flags */
 #define DELIVERED 0	    /* TRACE_SIGNAL_DELIVERED */
 
+/* QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, XCPU, XFSZ, SYS */
+#define CORE_DUMPING 0x418004fcULL
+
 /* CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH: bit n-1 for each signal whose default is not to end the process. */
 #define HARMLESS 0x87f0000ULL
 
@@ -42,6 +46,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);
 } rare SEC(".maps"); /* watched targets and OOM kills: a flood can't push them out */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} ends SEC(".maps"); /* signals that end a process, and the ends: a flood of others can't push them out */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -77,7 +86,9 @@ struct {
 	__type(value, __u64); /* the task it sent the kernel's own SIGKILL to last */
 } condemned SEC(".maps"); /* only used where mark_victim gives no more than a pid */
 
-static __u64 bulk_woken_at;
+enum ring { BULK, RARE, ENDS };
+
+static __u64 woken_at[ENDS + 1];
 const union kd_event *event_layouts __attribute__((unused)); /* puts the layouts into the object's BTF */
 
 static __always_inline struct kd_config *configuration(void)
@@ -98,16 +109,18 @@ static __always_inline bool is_watched(struct kd_config *cfg, __u32 pid, struct 
 }
 
 /* Room for an event in the ring it belongs to, its head filled; NULL, counted as lost, where there is none. */
-static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, bool to_rare)
+static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, enum ring to)
 {
 	struct kd_head *head;
 
-	if (to_rare)
+	if (to == RARE)
 		head = bpf_ringbuf_reserve(&rare, size, 0);
+	else if (to == ENDS)
+		head = bpf_ringbuf_reserve(&ends, size, 0);
 	else
 		head = bpf_ringbuf_reserve(&bulk, size, 0);
 	if (!head) {
-		__u32 slot = to_rare ? KD_LOST_RARE + kind : kind;
+		__u32 slot = kind + (to == RARE ? KD_LOST_RARE : to == ENDS ? KD_LOST_ENDS : 0);
 		__u64 *count = bpf_map_lookup_elem(&lost, &slot);
 
 		if (count)
@@ -124,17 +137,17 @@ static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, b
  * Never with flags 0: the kernel then wakes only a reader that had caught up, so that one event sent without
  * a wake-up silences those after it.
  */
-static __always_inline void end(void *event, bool to_rare)
+static __always_inline void end(void *event, enum ring to)
 {
 	__u64 now;
 
-	if (to_rare) {
+	if (to == RARE) {
 		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 		return;
 	}
 	now = ((struct kd_head *)event)->at_boot_ns;
-	if (now - bulk_woken_at >= BULK_WAKE_NS) {
-		bulk_woken_at = now;
+	if (now - woken_at[to] >= BULK_WAKE_NS) {
+		woken_at[to] = now;
 		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 	} else {
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -168,12 +181,14 @@ static __always_inline bool is_deadly(struct task_struct *task, __u32 signal)
  * The tracepoint comes after complete_signal(), which has begun the end by then, unless there is a core to be
  * dumped or the signal is blocked; a signal after that is ignored. So this is the one that it dies of.
  */
-static __always_inline bool is_fatal(struct task_struct *task, __u32 signal, __u64 verdict)
+static __always_inline bool is_fatal(struct task_struct *task, __u32 signal)
 {
 	struct signal_struct *shared = BPF_CORE_READ(task, signal);
+	__u64 bit = 1ULL << ((signal - 1) & 63);
 
-	return verdict == DELIVERED && BPF_CORE_READ(shared, flags) & SIGNAL_GROUP_EXIT &&
-	       (__u32)BPF_CORE_READ(shared, group_exit_code) == signal;
+	if (BPF_CORE_READ(shared, flags) & SIGNAL_GROUP_EXIT)
+		return (__u32)BPF_CORE_READ(shared, group_exit_code) == signal;
+	return CORE_DUMPING & bit && !(BPF_CORE_READ(task, blocked.sig[0]) & bit) && !BPF_CORE_READ(task, ptrace);
 }
 
 /* What can be said of how a signal came about from who runs while it is sent. */
@@ -198,13 +213,15 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	__u32 signal = (__u32)ctx->args[0];
 	struct task_struct *leader;
 	struct kd_signal *event;
-	bool wanted, watched, by_process;
+	bool wanted, watched, by_process, deadly;
+	enum ring to;
 	__u32 pid, sender, flags;
 	int code;
 
 	if (!cfg)
 		return 0;
-	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || is_deadly(task, signal);
+	deadly = is_deadly(task, signal);
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
 	if (!wanted && !cfg->watching)
 		return 0;
 	leader = BPF_CORE_READ(task, group_leader);
@@ -228,9 +245,11 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	}
 
 	flags = circumstances(ctx->args[1]) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
-	if (is_fatal(task, signal, ctx->args[4]))
+	deadly = deadly && ctx->args[4] == DELIVERED;
+	if (deadly && is_fatal(task, signal))
 		flags |= KD_FATAL;
-	event = begin(sizeof(*event), KD_SIGNAL, flags, watched);
+	to = watched ? RARE : deadly ? ENDS : BULK;
+	event = begin(sizeof(*event), KD_SIGNAL, flags, to);
 	if (!event)
 		return 0;
 	describe_current(&event->sender, cfg->pid_ns);
@@ -239,7 +258,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	event->code = code;
 	event->group = ctx->args[3] != 0;
 	event->verdict = ctx->args[4];
-	end(event, watched);
+	end(event, to);
 	return 0;
 }
 
@@ -282,17 +301,14 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	watched = is_watched(cfg, pid, leader);
 	if (!pid || (!(status & 0x7f) && !watched))
 		return 0;
-	/* Every signal ends the group as one; of its own the kernel ends threads only: seccomp's strict mode, an oops. */
-	if (status & 0x7f && !(BPF_CORE_READ(leader, signal, flags) & SIGNAL_GROUP_EXIT))
-		flags |= KD_UNSIGNALLED;
 
-	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched);
+	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched ? RARE : ENDS);
 	if (!event)
 		return 0;
 	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
 	event->status = status;
 	event->pad = 0;
-	end(event, watched);
+	end(event, watched ? RARE : ENDS);
 	return 0;
 }
 
@@ -316,13 +332,13 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	watched = is_watched(cfg, pid, leader);
 
-	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched);
+	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched ? RARE : BULK);
 	if (!event)
 		return 0;
 	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
 	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), BPF_CORE_READ(program, filename)) < 0)
 		event->file[0] = 0;
-	end(event, watched);
+	end(event, watched ? RARE : BULK);
 	return 0;
 }
 
@@ -356,13 +372,38 @@ int on_oom(struct bpf_raw_tracepoint_args *ctx)
 	if (!pid)
 		return 0;
 
-	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader) ? KD_WATCHED : 0, true);
+	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader) ? KD_WATCHED : 0, RARE);
 	if (!event)
 		return 0;
 	describe(&event->victim, victim, leader, pid, cfg->pid_ns, false);
 	describe_current(&event->trigger, cfg->pid_ns);
 	measure(event, victim);
 	find_limit(event, (struct task_struct *)bpf_get_current_task(), victim);
-	end(event, true);
+	end(event, RARE);
+	return 0;
+}
+
+#define UNIFIED_HIERARCHY 0
+
+/* cgroup_mkdir(cgroup, path). Of the hierarchies that parties are told in. */
+SEC("raw_tp/cgroup_mkdir")
+int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
+	struct cgroup_root *root = BPF_CORE_READ(cgroup, root);
+	struct cgroup_subsys_state *memory = memory_of((struct task_struct *)bpf_get_current_task());
+	struct kd_cgroup *event;
+
+	if (!configuration())
+		return 0;
+	if (BPF_CORE_READ(root, hierarchy_id) != UNIFIED_HIERARCHY && root != BPF_CORE_READ(memory, cgroup, root))
+		return 0;
+	event = begin(sizeof(*event), KD_CGROUP, 0, ENDS);
+	if (!event)
+		return 0;
+	event->id = cgroup_id(cgroup);
+	if (bpf_probe_read_kernel_str(event->path, sizeof(event->path), (void *)ctx->args[1]) < 0)
+		event->path[0] = 0;
+	end(event, ENDS);
 	return 0;
 }

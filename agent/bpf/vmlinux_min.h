@@ -46,8 +46,13 @@ struct kernfs_node___union { /* before 5.5 */
 	union kernfs_node_id id;
 };
 
+struct cgroup_root {
+	int hierarchy_id;
+};
+
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct cgroup_subsys_state {
@@ -111,6 +116,10 @@ struct sighand_struct {
 	struct k_sigaction action[64];
 };
 
+typedef struct {
+	unsigned long sig[1];
+} sigset_t;
+
 struct signal_struct {
 	atomic_t live;
 	unsigned int flags;
@@ -129,7 +138,9 @@ struct task_struct {
 	struct css_set *cgroups;
 	const struct cred *real_cred;
 	__u64 start_boottime;
+	sigset_t blocked;
 	unsigned int flags;
+	unsigned int ptrace;
 	int exit_code;
 	int pid;
 	int tgid;

@@ -84,9 +84,10 @@ class Agent:
         self._hello.evidence = self._collector.level
         self._hello.evidence_detail = self._collector.detail
         self._shell.attach(self._collector)
-        self._collector.start(self._seen)
-        self._notifier = Notifier()
+        self._told_ns = 0
         self._loop = asyncio.get_running_loop()
+        self._collector.start(self._seen, self._told)
+        self._notifier = Notifier()
 
     async def serve(self) -> int:
         self._reload()
@@ -149,6 +150,14 @@ class Agent:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has left
             self._loop.call_soon_threadsafe(self._shell.seen, events)
 
+    def _told(self, until_ns: int) -> None:
+        """Called in the collector's thread, after the events that it is about: it stays behind them."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._whole_until, until_ns)
+
+    def _whole_until(self, until_ns: int) -> None:
+        self._told_ns = until_ns
+
     def _reload(self) -> None:
         guard = read_guard(self._config)
         if guard.problem:
@@ -169,7 +178,7 @@ class Agent:
             count += 1
             heartbeat = Heartbeat()
             heartbeat.CopyFrom(metrics)
-            self._shell.post(Tick(heartbeat))
+            self._shell.post(Tick(heartbeat, self._told_ns))
             now_ns = clock.boot_ns()
             if self._notifier.watchdog_every_ns and now_ns >= next_watchdog_ns:
                 next_watchdog_ns = now_ns + self._notifier.watchdog_every_ns

@@ -112,7 +112,8 @@ def test_systemd_reads_the_units_without_a_complaint(units: Path, shipped: Path,
 )
 def test_systemd_scores_the_exposure_low(units: Path, shipped: Path, name: str, deep: bool, most: float) -> None:
     if deep:
-        shutil.copytree(shipped / f"{AGENT}.d", units / f"{AGENT}.d")
+        (units / f"{AGENT}.d").mkdir()
+        shutil.copy(shipped / f"{AGENT}.d" / DEEP, units / f"{AGENT}.d")
     result = analyze("security", "--offline=true", "--no-pager", f"./{name}", cwd=units)
     found = re.search(rf"exposure level for {re.escape(name)}: ([0-9.]+)", result.stdout)
     assert found, result.stderr

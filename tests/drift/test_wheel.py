@@ -27,6 +27,7 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
         "killdeer/v1/agent_pb2.py",
         "killdeer/py.typed",
         "killdeer_agent/kernel/killdeer.bpf.o",
+        "killdeer_agent/kernel/bcc_programs.c",
         "killdeer_cli/fleet/worker.py",
         "killdeer_cli/examples/roulette.yaml",
     }
@@ -54,7 +55,8 @@ def test_the_commands_start_from_the_wheel_alone(wheel: Path, tmp_path: Path) ->
         check=True,
     )
     for module in ("killdeer_cli.main", "killdeer_agent.cli", "killdeer_coordinator.cli"):
-        code = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv = ['x', '-h']; import {module} as m; m.main()"
+        begin = f"import sys; sys.path.insert(0, {str(target)!r}); sys.argv = ['x', '-h']"
+        code = f"{begin}; import {module} as m; m.main()"
         said = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
         )

@@ -59,7 +59,7 @@ def test_a_user_namespace_is_named() -> None:
 
 def test_a_host_without_libbpf_is_told_how_to_get_it(kernel: KernelRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("killdeer_agent.kernel.libbpf.NAMES", ("libnowhere.so.1",))
-    monkeypatch.setattr("killdeer_agent.kernel.bccfind.WHERE", ())
+    monkeypatch.setattr("killdeer_agent.kernel.bccfind.MARKS", ("nowhere.py",))
     collector = open_collector()
     assert collector.level == 1
     assert "apt install libbpf1" in collector.detail

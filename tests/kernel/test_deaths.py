@@ -1,12 +1,15 @@
 """The corpus: every kind of death that this machine can make, and the cause that is told of it."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
+from killdeer.v1.process_pb2 import Cause
 from killdeer_agent.kernel.collector import CollectorUnavailable
 from tests.support.coroner import Coroner, coroner, table, word
-from tests.support.corpus import KINDS, Kind
+from tests.support.corpus.every import KINDS, Kind, label, ready
+from tests.support.kernel_record import process, strike
 
 Row = tuple[str, str, str, bool | None]
 
@@ -17,7 +20,7 @@ def rows(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
     collected: list[Row] = []
     yield collected
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():  # type: ignore[union-attr]
+    with capture.global_and_fixture_disabled():
         print(f"\n{table(collected)}")
 
 
@@ -30,7 +33,7 @@ def deaths() -> Iterator[Coroner]:
         pytest.skip(str(unavailable))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.replace(" ", "_"))
+@pytest.mark.parametrize("kind", KINDS, ids=label)
 def test_the_cause_is_right(kind: Kind, deaths: Coroner, rows: list[Row]) -> None:
     deaths.strikes.clear()
     told = deaths.of(kind.make(deaths))
@@ -40,3 +43,31 @@ def test_the_cause_is_right(kind: Kind, deaths: Coroner, rows: list[Row]) -> Non
     assert right, death
     assert len(told) == 1
     assert death is not None and death.evidence[-1].HasField("exit")
+
+
+def test_a_signal_from_before_the_record_leaves_the_cause_unknown() -> None:
+    program = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print(1, flush=True)
+input()
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+"""
+    with ready(program) as victim:
+        strike(victim.pid, signal.SIGTERM)
+        try:
+            with coroner() as later:
+                victim.communicate("\n")
+                death = later.only(victim.pid)
+        except CollectorUnavailable as unavailable:
+            pytest.skip(str(unavailable))
+    assert death.cause == Cause.CAUSE_UNKNOWN
+    assert "before this agent began to watch" in death.why
+
+
+def test_a_killer_is_named_with_its_cgroup(deaths: Coroner) -> None:
+    with process("sleep", "300") as victim:
+        strike(victim.pid, signal.SIGKILL)
+        victim.wait()
+        death = deaths.only(victim.pid)
+    assert death.killer.cgroup == death.cgroup != ""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.kernels import image
 from tests.kernels.guest import Guest
+from tests.support.corpus.every import KINDS, NOT_HERE, label
 
 # Debian is built the first time; the guests are emulated.
 pytestmark = pytest.mark.timeout(1_800)
@@ -43,5 +44,17 @@ def test_every_kernel_test_runs_and_passes_inside(
     ran = {name.partition("::")[0].rpartition(".")[2] for name in report.passed}
     assert ran == written
     assert report.release.startswith(f"{series}.")
+    made = {name.partition("[")[2].rstrip("]") for name in report.passed if "test_the_cause_is_right" in name}
+    assert made == {label(kind) for kind in [*KINDS, *NOT_HERE]}
     with capsys.disabled():
         print(f"\nLinux {report.release}: {len(report.passed)} kernel tests passed in {report.seconds:.0f} s")
+        print("\n".join(tables(guests[series].console())))
+
+
+def tables(console: str) -> Iterator[str]:
+    """What the tests inside printed of the deaths that they made."""
+    within = False
+    for line in console.splitlines():
+        within = bool(line.strip()) and (within or line.startswith("kind of death"))
+        if within:
+            yield line.rstrip()

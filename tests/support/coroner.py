@@ -23,8 +23,8 @@ class Coroner:
         self.lost: dict[str, int] = {}
         self._came: SimpleQueue[list[KernelEvent] | int] = SimpleQueue()
         self._deaths = Deaths()
-        self._deaths.began(clock.boot_ns())
         collector.start(self._came.put, self._came.put)
+        self.of(0)  # until the record has begun
 
     def watch(self, pid: int) -> None:
         self.collector.watch(pid, start_ticks(pid))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from killdeer.v1.process_pb2 import KernelEvent, Party
-from killdeer_agent.kernel.collector import CoreCollector
+from killdeer_agent.kernel.collector import Collector, CoreCollector
 
 DEADLINE_S = 20  # against hanging only; nothing here is a matter of time
 
@@ -17,7 +17,7 @@ DEADLINE_S = 20  # against hanging only; nothing here is a matter of time
 class KernelRecord:
     """What a collector has handed over, by kind and by process."""
 
-    def __init__(self, collector: CoreCollector) -> None:
+    def __init__(self, collector: Collector) -> None:
         self.collector = collector
         self.events: list[KernelEvent] = []
         collector.start(self.events.extend)

@@ -66,6 +66,19 @@ def test_i4_a_strike_that_was_overtaken_by_the_halt_is_refused_while_the_halt_is
     assert host.coordinator.updates["c1"].reason == p.REASON_HALTED
 
 
+def test_i4_a_halt_that_could_not_be_written_holds_when_the_disk_has_room_again(host: h.Host) -> None:
+    overtaken = [host.coordinator.strike(f"c{number}", host.world.first) for number in range(3)]
+    host.coordinator.unlink()
+    host.coordinator.link(welcomes=False)
+    host.journal_problem = "no space left"
+    host.coordinator.say(halt=a.Halt(halt=h.HALT))
+    host.journal_problem = ""
+    host.coordinator.welcome()
+    for command in overtaken:
+        host.coordinator.say(strike=command)
+    assert host.world.log == [] and host.coordinator.updates["c2"].reason == p.REASON_HALTED
+
+
 @pytest.mark.parametrize("kind", ["kill", "terminate", "pause"])
 @pytest.mark.parametrize("steps", range(12))
 def test_i4_a_halt_between_any_two_effects_stops_what_has_not_been_sent(kind: str, steps: int) -> None:

@@ -161,3 +161,24 @@ def test_r18_the_successor_of_one_strike_that_is_the_victim_of_the_next_stands_f
         workers.pass_time()
         ended |= count(recovery, workers)
     assert ended == {"c1", "c2"} and not recovery.waits
+
+
+def test_r18_a_successor_that_one_count_misses_is_not_replaced_yet() -> None:
+    workers, recovery = Workers(2), Recovery()
+    wait = begin(recovery, workers, "c1", (100, 0), 50)
+    workers.end((100, 0), 1)
+    wait.gone = True
+    workers.pass_time()
+    count(recovery, workers)
+    successor = wait.successor
+    assert successor is not None
+    workers.stopped.add(key_of(successor))  # by somebody else
+    count(recovery, workers)
+    assert wait.successor == successor
+    workers.stopped.clear()
+    count(recovery, workers)
+    workers.end(key_of(successor), 1)
+    workers.pass_time()
+    for _ in range(2):
+        count(recovery, workers)
+    assert wait.successor is not None and wait.successor != successor

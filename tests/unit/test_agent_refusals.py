@@ -271,3 +271,31 @@ def test_a_candidate_in_an_open_strike_is_busy(host: h.Host) -> None:
     assert [pid for pid, verdict in verdicts.items() if not verdict.allowed] == [victim.pid]
     assert verdicts[victim.pid].reason == p.REASON_BUSY
     assert [(s.service, s.ready) for s in answers[1].services] == [("worker@", 3)]
+
+
+@pytest.mark.parametrize("kind", ["kill", "terminate", "pause"])
+def test_the_largest_numbers_that_the_wire_carries_are_no_fault(host: h.Host, kind: str) -> None:
+    most = 2**64 - 1
+    command = host.coordinator.strike("c1", host.world.first, kind)
+    for name in ("run_fence", "not_after_boot_ns", "recover_within_ms", "stable_for_ms"):
+        setattr(command, name, most)
+    command.position.length = most
+    command.action.CopyFrom(
+        {
+            "kill": p.Action(kill=p.Kill(signal=64)),
+            "terminate": p.Action(terminate=p.Terminate(grace_ms=most)),
+            "pause": p.Action(pause=p.Pause(length_ms=most)),
+        }[kind]
+    )
+    host.coordinator.say(strike=command)
+    late = host.coordinator.strike("c2", host.world.first, kind, run_fence=most, not_after_boot_ns=most)
+    late.victim.pid, late.victim.start_ticks = 2**32 - 1, most
+    host.coordinator.say(strike=late)
+    host.coordinator.say(halt=a.Halt(halt=p.HaltRecord(id="h", at_unix_ms=most)))
+    host.coordinator.say(lease_renewal=a.LeaseRenewal(heartbeat_boot_ns=most, lease_ms=most))
+    host.run(2 * h.SECOND)
+    assert host.world.log and refused(host, "c2") == "gone"
+    host.crash()
+    host.start()
+    host.oracle.quiet()
+    assert not host.core._desk.distrust

@@ -88,6 +88,7 @@ def test_i2_a_command_heard_again_while_its_end_is_being_written_is_not_acted_on
     host.coordinator.say(strike=command)
     assert host.journal[-1].kind == "closed"
     host.coordinator.say(strike=command)
+    host.release()
     assert signals(host) == [19] and word(host).settled
 
 
@@ -490,3 +491,15 @@ def test_r13_a_revert_that_fails_while_another_intent_is_written_stops_that_stri
     host.coordinator.say(revert=a.Revert(command_id="c1"))
     host.release()
     assert signals(host, "c2") == [] and word(host, "c2").reason == p.REASON_REVERT_PENDING
+
+
+def test_r18_a_census_that_a_strike_has_outdated_is_made_again(host: h.Host) -> None:
+    one, other, _ = host.world.processes.values()
+    host.stalled = {w.Census}
+    host.coordinator.order("c1", one)
+    host.coordinator.order("c2", other)
+    assert len(host.late) == 1
+    host.give(host.late.popleft())
+    assert len(host.late) == 1
+    host.give(host.late.popleft())
+    assert len(host.late) == 0

@@ -217,7 +217,7 @@ def test_one_process_that_is_kept_from_everybody_makes_no_selector_unusable(tmp_
 def test_evidence_that_cannot_be_had_is_said_with_cause_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("killdeer_agent.kernel.libbpf.NAMES", ("libnowhere.so.1",))
     monkeypatch.setattr("killdeer_agent.kernel.obstacle.look", lambda: None)
-    monkeypatch.setattr("killdeer_agent.kernel.bccfind.WHERE", ())
+    monkeypatch.setattr("killdeer_agent.kernel.bccfind.MARKS", ("nowhere.py",))
     found = surroundings.evidence("auto")
     assert (found.ok, found.needed) == (False, False)
     assert "libbpf" in found.fact

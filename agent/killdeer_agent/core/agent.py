@@ -213,6 +213,7 @@ class Core:
         self._strikes.tick()
         self._blows.tick()
         self._recoveries.tick()
+        self._evidence.tick(tick.told_ns)
         self._halting.progress()
         heartbeat = tick.metrics
         heartbeat.reverts_left.extend(self._strikes.reverts_left)

@@ -13,7 +13,8 @@ HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV = 1, 2, 3, 4, 5, 6, 7, 8, 
 PIPE, ALRM, TERM, XCPU, XFSZ, VTALRM, PROF, IO, SYS = 13, 14, 15, 24, 25, 26, 27, 29, 31
 SI_TIMER = -2
 
-SIGNALS = frozenset({"signal", "watched signal"})
+SIGNALS = frozenset({"signal", "deadly signal", "watched signal"})
+DEADLY_SIGNALS = frozenset({"deadly signal", "watched signal"})
 WATCHED_SIGNALS = frozenset({"watched signal"})
 OOM_KILLS = frozenset({"oom"})
 
@@ -26,6 +27,8 @@ _FAULTS = {
     SYS: "a system call that seccomp forbids",
 }
 _ASKS_TO_END = frozenset({INT, QUIT, TERM})
+# Of those that the kernel itself ends processes with, the ones that are told whoever they are for.
+_ALWAYS_TOLD = frozenset({KILL, SEGV, SYS})
 # Who asks a process to end and sees it exit later than this is not said to have ended it.
 ANSWER_NS = 10_000 * NS_PER_MS
 # The OOM killer ends those that share its victim's memory in the same breath, without a word of their own.
@@ -61,6 +64,10 @@ class Case:
     forgotten_ns: int = 0
     behind: bool = False
 
+    def missing_since(self, event: KernelEvent) -> str:
+        """The victim of a strike is watched, and what befalls it has a ring of its own."""
+        return self.missing(event.at_boot_ns, WATCHED_SIGNALS if event.command_id else SIGNALS)
+
     def missing(self, after_ns: int, kinds: frozenset[str]) -> str:
         """Why events between then and the exit may be missing; empty: none is."""
         if self.behind:
@@ -74,13 +81,10 @@ def find(case: Case, started_ns: int) -> Finding:
     number = case.exit.exit.signal
     if not number:
         return _by_exit(case)
-    if case.exit.exit.unsignalled:
-        why = f"the kernel ended it as if by {name(number)}, without that signal: seccomp's strict mode does so"
-        return Finding(cause=Cause.CAUSE_KERNEL, why=why)
     fatal = case.life.last(number)
     if fatal is None:
-        return _unknown(_unexplained(case, started_ns))
-    missing = "" if fatal.signal.fatal else case.missing(fatal.at_boot_ns, SIGNALS)
+        return _unsignalled(case, started_ns)
+    missing = "" if fatal.signal.fatal else case.missing_since(fatal)
     if missing:
         return _unknown(f"{name(number)} reached it, but {missing}", fatal)
     if not fatal.signal.HasField("sender"):
@@ -100,16 +104,20 @@ def _unknown(why: str, *proof: KernelEvent) -> Finding:
     return Finding(cause=Cause.CAUSE_UNKNOWN, why=why, proof=proof)
 
 
-def _unexplained(case: Case, started_ns: int) -> str:
-    number = name(case.exit.exit.signal)
-    missing = case.missing(max(started_ns, case.since_ns), SIGNALS)
-    if missing:
-        return f"died of {number}; {missing}"
+def _unsignalled(case: Case, started_ns: int) -> Finding:
+    """The status of a signal, and no such signal. That alone is none was sent where the record is whole."""
+    number = case.exit.exit.signal
+    kinds = DEADLY_SIGNALS if number == KILL else SIGNALS  # nothing can take the deadliness from that one
+    if missing := case.missing(max(started_ns, case.since_ns), kinds):
+        return _unknown(f"died of {name(number)}; {missing}")
     if started_ns < case.since_ns:
-        return f"died of {number}, which may have been sent before this agent began to watch"
+        return _unknown(f"died of {name(number)}, which may have been sent before this agent began to watch")
     if started_ns < case.forgotten_ns:
-        return f"died of {number}, which may have been sent so long ago that it was forgotten"
-    return f"died of {number}, and the kernel told of no such signal"
+        return _unknown(f"died of {name(number)}, which may have been sent so long ago that it was forgotten")
+    if number in _ALWAYS_TOLD:
+        why = f"the kernel ended it as if by {name(number)}, without that signal, as seccomp's strict mode does"
+        return Finding(cause=Cause.CAUSE_KERNEL, why=why)
+    return _unknown(f"died of {name(number)}, and the kernel told of no such signal")
 
 
 def _by_kernel(case: Case, fatal: KernelEvent) -> Finding:
@@ -188,12 +196,16 @@ def _by_itself(case: Case, fatal: KernelEvent) -> Finding:
     """A handler that tidies up and then puts the same signal on its process again ends it for the first one."""
     number = fatal.signal.signal
     first = case.life.signals.get((number, False))
-    if first and first.signal.HasField("sender") and number in _ASKS_TO_END:
-        after_ns = fatal.at_boot_ns - first.at_boot_ns
-        if 0 <= after_ns <= ANSWER_NS and not case.missing(first.at_boot_ns, SIGNALS):
-            found = _by_another(first, f"{name(number)}{_way(first)}")
-            why = f"{found.why}; it put {name(number)} on itself {_time(after_ns)} later"
-            return Finding(cause=found.cause, why=why, killer=found.killer, proof=(first, fatal))
+    asked = first is not None and first.signal.HasField("sender") and number in _ASKS_TO_END
+    if first is not None and asked and (after_ns := fatal.at_boot_ns - first.at_boot_ns) <= ANSWER_NS:
+        if missing := case.missing_since(first):
+            return _unknown(f"{name(number)}, by itself after another had sent it, but {missing}", first, fatal)
+        found = _by_another(first, f"{name(number)}{_way(first)}")
+        why = f"{found.why}; it put {name(number)} on itself {_time(after_ns)} later"
+        return Finding(cause=found.cause, why=why, killer=found.killer, proof=(first, fatal))
+    missing = case.missing(fatal.at_boot_ns - ANSWER_NS, SIGNALS) if number in _ASKS_TO_END else ""
+    if missing:
+        return _unknown(f"{name(number)}, by itself, perhaps in answer to another; {missing}", fatal)
     what = "abort()" if number == ABRT else name(number)
     return Finding(cause=Cause.CAUSE_ITSELF, why=f"{what}, by itself", killer=None, proof=(fatal,))
 
@@ -218,8 +230,7 @@ def _by_exit(case: Case) -> Finding:
         return Finding(cause=Cause.CAUSE_EXIT, why=exited)
     first, after_ns = asked[0], case.exit.at_boot_ns - asked[0].at_boot_ns
     after = f"{exited}, {_time(after_ns)} after {name(first.signal.signal)}"
-    missing = case.missing(first.at_boot_ns, WATCHED_SIGNALS)
-    if missing:
+    if missing := case.missing_since(first):
         return _unknown(f"{after}, but {missing}", *asked)
     if len({(key_of(event.signal.sender), event.command_id) for event in asked}) > 1:
         return _unknown(f"{exited}, after more than one had asked it to end", *asked)

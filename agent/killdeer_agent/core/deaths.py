@@ -29,12 +29,8 @@ class Deaths:
         self._lives = Lives()
         self._gaps = Gaps()
         self._dying: OrderedDict[Key, tuple[KernelEvent, int]] = OrderedDict()  # exit, when it came
-        self._since_ns = 0
+        self._since_ns = 0  # the record is whole from here on, up to `_told_ns`
         self._told_ns = 0
-
-    def began(self, at_ns: int) -> None:
-        """The kernel's record is kept from now on."""
-        self._since_ns = self._told_ns = at_ns
 
     def seen(self, event: KernelEvent, now_ns: int) -> None:
         match event.WhichOneof("kind"):
@@ -50,6 +46,7 @@ class Deaths:
     def tick(self, now_ns: int, told_ns: int) -> list[KernelEvent]:
         """The deaths that can be told now. `told_ns`: all that happened before was seen, losses among it."""
         self._told_ns = max(self._told_ns, told_ns)
+        self._since_ns = self._since_ns or told_ns
         told = []
         while self._dying:
             event, came_ns = next(iter(self._dying.values()))

@@ -3,6 +3,7 @@
 from killdeer.v1.agent_pb2 import ConnectRequest
 from killdeer.v1.agent_pb2 import Evidence as Batch
 from killdeer.v1.process_pb2 import Blow, EventsLost, Exit, KernelEvent
+from killdeer_agent.core.deaths import Deaths
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.recoveries import Recoveries
 from killdeer_agent.core.strike import OpenStrike, Phase
@@ -18,6 +19,7 @@ class Evidence:
         self._desk = desk
         self._strikes = strikes
         self._recoveries = recoveries
+        self._deaths = Deaths()
         self._waiting: list[KernelEvent] = []
         self._dropped = 0  # of those that waited
         self.lost = 0
@@ -35,7 +37,16 @@ class Evidence:
             case "lost":
                 self._lose(event.lost.count)
         if source == "bpf":  # a pidfd's word has neither code nor signal: it is told with its strike alone
-            self._waiting.append(event)
+            self._deaths.seen(event, self._desk.now.boot_ns)
+            self._keep(event)
+
+    def tick(self, told_ns: int) -> None:
+        """`told_ns`: the kernel's record up to then was seen, losses among it."""
+        for death in self._deaths.tick(self._desk.now.boot_ns, told_ns):
+            self._keep(death)
+
+    def _keep(self, event: KernelEvent) -> None:
+        self._waiting.append(event)
         if len(self._waiting) > MOST_WAITING:
             given_up = len(self._waiting) - MOST_WAITING
             del self._waiting[:given_up]

@@ -192,7 +192,7 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
     return records
 
 
-def _int(value: object, most: int = 2**63) -> int:
+def _int(value: object, most: int = 2**64) -> int:
     """A whole number that the wire can carry too."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < most:
         raise TypeError(f"cannot read the journal: {value!r} is no whole number from 0 to {most - 1}")

@@ -153,9 +153,10 @@ class LocalHalt:
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; at least ten times a second, and when the core asked for it. Carries the host's metrics
-    for the next heartbeat (its stamp unset)."""
+    for the next heartbeat (its stamp unset), and up to when the kernel's record was told in whole; 0: never."""
 
     metrics: Heartbeat
+    told_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ It brings a compiler, and so takes ten times as long to load as the core collect
 
 import os
 import select
-import signal
-import subprocess
 import threading
 import time
 from collections import deque
@@ -15,15 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from killdeer.v1.agent_pb2 import EvidenceLevel
-from killdeer.v1.process_pb2 import KernelEvent, Party
-from killdeer_agent.kernel import bcctypes, clock, evidence, layout, libbpf, obstacle
+from killdeer.v1.process_pb2 import KernelEvent
+from killdeer_agent.kernel import bcctypes, clock, evidence, layout, libbpf, obstacle, rehearsal
 from killdeer_agent.kernel.bccfind import find_bcc
 from killdeer_agent.kernel.bccobject import BccObject
 from killdeer_agent.kernel.cgroups import Cgroups
 from killdeer_agent.kernel.collector import SIGNALS, TELL_EVERY_NS, OnEvents, OnTold
 from killdeer_agent.kernel.kerneltypes import kernel_types
 from killdeer_agent.kernel.obstacle import CollectorUnavailable
-from killdeer_agent.kernel.stat import parse_stat
 
 PROGRAMS: Final = Path(__file__).with_name("bcc_programs.c")
 TRACEPOINTS: Final = {
@@ -31,15 +28,17 @@ TRACEPOINTS: Final = {
     "on_exit": "sched_process_exit",
     "on_exec": "sched_process_exec",
     "on_oom": "mark_victim",
+    "on_cgroup": "cgroup_mkdir",
 }
-RARE, BULK = "rare", "bulk"
-RARE_PAGES, BULK_PAGES = 16, 64  # for each processor; an ordinary user may lock some 129 there
-BULK_WAKES_EVERY = 64  # records; waking for each costs a busy host 50%
+# Perf buffers, as the core collector's rings: pages for each processor, of which an ordinary user may lock some
+# 129; how many records wake, since waking for each costs a busy host 50%; where its slots in `lost` begin.
+BUFFERS: Final = {
+    "rare": (16, 1, layout.LOST_RARE),
+    "ends": (32, 64, layout.LOST_ENDS),
+    "bulk": (64, 64, 0),
+}
 TICK_S = 0.05  # what stays below that many is seen by looking
 LARGEST_DRAIN = 4096  # records of one buffer: a flood outruns Python, so what is more is counted and passed over
-
-REHEARSED_EXIT = 7
-REHEARSAL = ("/bin/sh", "-c", f"read line; exec /bin/sh -c 'exit {REHEARSED_EXIT}'")
 
 
 class BccCollector:
@@ -64,15 +63,18 @@ class BccCollector:
         self._told_ns = 0
         self._cgroups = Cgroups()
         self._lock = threading.Lock()  # over buffers, counters and the order of hand-over
-        self._records: dict[str, list[bytes]] = {RARE: [], BULK: []}
+        self._records: dict[str, list[bytes]] = {name: [] for name in BUFFERS}
         self._passed_over = [0] * layout.LOST_SLOTS
         self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
         self._thread: threading.Thread | None = None
-        with ExitStack() as opened:
-            self._open(opened)
-            self._rehearse()
-            self._detail += f", for {instead_of}" if instead_of else ""
-            self._stack = opened.pop_all()
+        try:
+            with ExitStack() as opened:
+                self._open(opened)
+                self._rehearse()
+                self._detail += f", for {instead_of}" if instead_of else ""
+                self._stack = opened.pop_all()
+        except OSError as problem:
+            raise obstacle.explain(problem) from problem
         libbpf.release_memory()
 
     def _open(self, opened: ExitStack) -> None:
@@ -86,8 +88,9 @@ class BccCollector:
         )
         for program in TRACEPOINTS:
             self._object.load(program)
-        for name, pages, wakes in ((RARE, RARE_PAGES, 1), (BULK, BULK_PAGES, BULK_WAKES_EVERY)):
-            self._object.open_buffer(name, pages=pages, wakeup_events=wakes, on_record=self._keeper(name))
+        for name, (pages, wakes, slots) in BUFFERS.items():
+            keeper = _Keeper(self._records[name], self._passed_over, slots)
+            self._object.open_buffer(name, pages=pages, wakeup_events=wakes, on_record=keeper)
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         opened.callback(os.close, self._closing)
         self._ready = opened.enter_context(select.epoll())
@@ -156,9 +159,6 @@ class BccCollector:
         )
         self._object.put("config", libbpf.ARRAY_KEY, layout.encode_config(config))
 
-    def _keeper(self, buffer: str) -> "_Keeper":
-        return _Keeper(self._records[buffer], self._passed_over, layout.LOST_RARE if buffer == RARE else 0)
-
     def _run(self) -> None:
         closing = False
         while not closing:
@@ -181,19 +181,25 @@ class BccCollector:
         """Drains the buffers and hands over, in the order of time."""
         self._object.drain()
         since_boot_ns = clock.boot_ns() - time.monotonic_ns()
+        records = [_since_boot(raw, since_boot_ns) for kept in self._records.values() for raw in kept]
+        for kept in self._records.values():
+            kept.clear()
         events = [
             evidence.to_wire(record, self._units)
-            for records in self._records.values()
-            for record in (_since_boot(raw, since_boot_ns) for raw in records)
-            if self._first_time(record)
+            for record in records
+            if not self._made(record) and self._first_time(record)
         ]
-        for records in self._records.values():
-            records.clear()
         if events:
             events.sort(key=_at)
             for event in events:
                 self._cgroups.name(event)
             self._on_events(events)
+
+    def _made(self, record: bytes) -> bool:
+        made = evidence.new_cgroup(record)
+        if made is not None:
+            self._cgroups.made(*made)
+        return made is not None
 
     def _first_time(self, record: bytes) -> bool:
         process = evidence.doubtful_exit(record)
@@ -214,30 +220,21 @@ class BccCollector:
             self._on_events(events)
 
     def _rehearse(self) -> None:
-        """A process of our own is signalled, becomes a shell and exits: is that what the programs say?
-
-        Where their idea of the kernel's structs is wrong, as with the headers of another build, they would
-        otherwise tell nonsense, or nothing at all, which looks just like a quiet host.
-        """
-        child = subprocess.Popen(REHEARSAL, stdin=subprocess.PIPE)
-        started = _start_of(child.pid)
-        try:
-            self.watch(child.pid, started)
-            child.send_signal(signal.SIGCONT)
-            child.communicate(b"\n")
-            self.unwatch(child.pid)
-        finally:
-            child.kill()
-            child.wait()
+        """Where the programs' idea of the kernel's structs is wrong, they would tell nonsense, or nothing at all,
+        which looks just like a quiet host. Raises CollectorUnavailable."""
+        with rehearsal.process() as ours:
+            self.watch(ours.pid, ours.start_ticks)
+            ours.play()
+            self.unwatch(ours.pid)
         self._hand_over()
-        ours = [event for event in self._early if _target(event).pid == child.pid]
-        wrong = _wrong(ours, child.pid, started)
+        told = [event for event in self._early if rehearsal.is_about(event, ours)]
+        wrong = rehearsal.wrong(told, ours)
         if wrong:
             raise CollectorUnavailable(
                 f"what bcc's programs tell of a process is not so: {wrong}",
                 f"install the headers of exactly this kernel, Linux {os.uname().release}",
             )
-        self._early = [event for event in self._early if event not in ours]
+        self._early = [event for event in self._early if event not in told]
 
 
 class _Keeper:
@@ -253,40 +250,9 @@ class _Keeper:
             self._passed_over[self._slots + layout.HEAD.unpack_from(record)[1]] += 1
 
 
-def _wrong(events: list[KernelEvent], pid: int, started: int) -> str:
-    """What in the record of the rehearsal is not as it was; empty: nothing."""
-    of = {kind: [event for event in events if event.HasField(kind)] for kind in ("exec", "signal", "exit")}
-    missing = [f"no {kind}" for kind, found in of.items() if not found]
-    if missing:
-        return f"it shows {' and '.join(missing)}"
-    seen, died = of["signal"][-1].signal, of["exit"][-1].exit
-    me = os.getpid()
-    expected = {
-        "the file executed": (of["exec"][-1].exec.file, REHEARSAL[0]),
-        "its start": (seen.target.start_ticks, started),
-        "its thread": (seen.target.tid, pid),
-        "its parent": (seen.target.parent_pid, me),
-        "its user": (seen.target.uid, os.getuid()),
-        "its name": (died.process.name, "sh"),
-        "the signal": (seen.signal, signal.SIGCONT),
-        "the sender": ((seen.sender.pid, seen.sender.start_ticks), (me, _start_of(me))),
-        "the verdict": (seen.verdict in evidence.VERDICTS, True),
-        "the exit": ((died.code, died.signal), (REHEARSED_EXIT, 0)),
-    }
-    return ", ".join(f"{name} as {told}, was {was}" for name, (told, was) in expected.items() if told != was)
-
-
 def _without(programs: str) -> list[str]:
     untold = bcctypes.untold(programs)
     return [f"without {', '.join(untold)}"] if untold else []
-
-
-def _target(event: KernelEvent) -> Party:
-    return {
-        "signal": event.signal.target,
-        "exit": event.exit.process,
-        "exec": event.exec.process,
-    }.get(str(event.WhichOneof("kind")), Party())
 
 
 def _since_boot(raw: bytes, since_boot_ns: int) -> bytes:
@@ -294,10 +260,6 @@ def _since_boot(raw: bytes, since_boot_ns: int) -> bytes:
     at: int
     at, kind, _ = layout.HEAD.unpack_from(raw)
     return (at + since_boot_ns).to_bytes(8, "little") + raw[8 : bcctypes.SIZES[kind]]
-
-
-def _start_of(pid: int) -> int:
-    return parse_stat(Path(f"/proc/{pid}/stat").read_bytes()).start_ticks
 
 
 def _at(event: KernelEvent) -> int:

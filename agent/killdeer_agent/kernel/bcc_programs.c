@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * The four questions of agent/bpf/killdeer.bpf.c for kernels without BTF or ring buffers: compiled on the host by
+ * The questions of agent/bpf/killdeer.bpf.c for kernels without BTF or ring buffers: compiled on the host by
  * bcc, told through perf buffers. Before this text stand, generated: the records (bcctypes.py, out of layout.py)
  * and AT_struct_field, where this kernel has each field (kerneltypes.py).
  *
@@ -14,13 +14,15 @@
 #define KD_CHARGE_BATCH 64
 #define KD_NO_LIMIT (0x7fffffffffffffffUL >> 16)
 #define KD_UNIFIED_ROOT 1
+#define KD_UNIFIED_HIERARCHY 0
 
 #define KD_SIGKILL 9
 #define KD_SIGNAL_GROUP_EXIT 4	     /* signal_struct.flags */
 #define KD_PF_EXITING 4	     /* task_struct.flags */
 #define KD_DELIVERED 0	     /* TRACE_SIGNAL_DELIVERED */
 #define KD_SI_CODE_AT 8	     /* the third number of every siginfo */
-#define KD_HARMLESS 0x87f0000UL /* signals whose default is not to end the process */
+#define KD_HARMLESS 0x87f0000UL /* bit n-1: signals whose default is not to end the process */
+#define KD_CORE_DUMPING 0x418004fcUL
 #define KD_BY_KERNEL_NOINFO 0
 #define KD_BY_KERNEL_PRIV 1
 #define KD_SI_USER 0
@@ -39,6 +41,7 @@
 	})
 
 BPF_PERF_OUTPUT(rare); /* watched targets and OOM kills: a flood can't push them out */
+BPF_PERF_OUTPUT(ends); /* signals that end a process, and the ends: a flood of others can't push them out */
 BPF_PERF_OUTPUT(bulk);
 BPF_PERCPU_ARRAY(lost, u64, KD_LOST_SLOTS);
 BPF_ARRAY(config, struct kd_config, 1);
@@ -49,6 +52,7 @@ BPF_PERCPU_ARRAY(signal_record, struct kd_signal, 1);
 BPF_PERCPU_ARRAY(exit_record, struct kd_exit, 1);
 BPF_PERCPU_ARRAY(exec_record, struct kd_exec, 1);
 BPF_PERCPU_ARRAY(oom_record, struct kd_oom, 1);
+BPF_PERCPU_ARRAY(cgroup_record, struct kd_cgroup, 1);
 
 KD_INLINE u32 kd_number_of(u64 task, u32 pid_ns)
 {
@@ -167,13 +171,15 @@ KD_INLINE bool kd_is_deadly(u64 task, u32 signal)
 	return !KD_READ(u64, actions, ((signal - 1) & 63) * SIZE_k_sigaction);
 }
 
-/* The tracepoint comes after complete_signal(), which has begun the end by then if this is what it dies of. */
-KD_INLINE bool kd_is_fatal(u64 task, u32 signal, u64 verdict)
+/* Whether the kernel has begun to end the process for it, or is about to dump its core. */
+KD_INLINE bool kd_is_fatal(u64 task, u32 signal)
 {
-	u64 group = KD_READ(u64, task, AT_task_struct_signal);
+	u64 group = KD_READ(u64, task, AT_task_struct_signal), bit = 1UL << ((signal - 1) & 63);
 
-	return verdict == KD_DELIVERED && KD_READ(u32, group, AT_signal_struct_flags) & KD_SIGNAL_GROUP_EXIT &&
-	       KD_READ(u32, group, AT_signal_struct_group_exit_code) == signal;
+	if (KD_READ(u32, group, AT_signal_struct_flags) & KD_SIGNAL_GROUP_EXIT)
+		return KD_READ(u32, group, AT_signal_struct_group_exit_code) == signal;
+	return KD_CORE_DUMPING & bit && !(KD_READ(u64, task, AT_task_struct_blocked) & bit) &&
+	       !KD_READ(u32, task, AT_task_struct_ptrace);
 }
 
 /* What can be said of how a signal came about from who runs while it is sent. */
@@ -195,12 +201,13 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	u64 siginfo = ctx->args[1], task = ctx->args[2], leader;
 	struct kd_config *cfg = config.lookup(&only);
 	struct kd_signal *event = signal_record.lookup(&only);
-	bool wanted, watched, by_process;
+	bool wanted, watched, by_process, deadly;
 	int code;
 
 	if (!cfg || !event)
 		return 0;
-	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || kd_is_deadly(task, signal);
+	deadly = kd_is_deadly(task, signal);
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
 	if (!wanted && !cfg->watching)
 		return 0;
 	leader = KD_READ(u64, task, AT_task_struct_group_leader);
@@ -227,7 +234,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	KD_BEGIN(event, KD_SIGNAL, kd_circumstances(siginfo) | (watched ? KD_WATCHED : 0));
 	if (!by_process)
 		event->flags |= KD_NO_SENDER;
-	if (kd_is_fatal(task, signal, ctx->args[4]))
+	deadly = deadly && ctx->args[4] == KD_DELIVERED;
+	if (deadly && kd_is_fatal(task, signal))
 		event->flags |= KD_FATAL;
 	kd_describe_current(&event->sender, cfg->pid_ns);
 	kd_describe(&event->target, task, leader, pid, cfg->pid_ns);
@@ -238,6 +246,9 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	if (watched) {
 		if (rare.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_WATCHED_SIGNAL);
+	} else if (deadly) {
+		if (ends.perf_submit(ctx, event, sizeof(*event)))
+			kd_count_lost(KD_LOST_DEADLY_SIGNAL);
 	} else if (bulk.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_SIGNAL);
 	}
@@ -280,16 +291,13 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!pid || (!(status & 0x7f) && !watched))
 		return 0;
 
-	if (status & 0x7f && !(KD_READ(u32, KD_READ(u64, leader, AT_task_struct_signal), AT_signal_struct_flags) & KD_SIGNAL_GROUP_EXIT))
-		flags |= KD_UNSIGNALLED;
-
 	KD_BEGIN(event, KD_EXIT, flags | (watched ? KD_WATCHED : 0));
 	kd_describe(&event->process, task, leader, pid, cfg->pid_ns);
 	event->status = status;
 	if (watched) {
 		if (rare.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_WATCHED_EXIT);
-	} else if (bulk.perf_submit(ctx, event, sizeof(*event))) {
+	} else if (ends.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_EXIT);
 	}
 	return 0;
@@ -446,5 +454,26 @@ int on_oom(struct bpf_raw_tracepoint_args *ctx)
 	kd_find_limit(event, bpf_get_current_task(), victim);
 	if (rare.perf_submit(ctx, event, sizeof(*event)))
 		kd_count_lost(KD_LOST_OOM);
+	return 0;
+}
+
+int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 cgroup = ctx->args[0], root = KD_READ(u64, cgroup, AT_cgroup_root);
+	u64 memory = kd_memory_of(bpf_get_current_task());
+	u32 only = 0;
+	struct kd_cgroup *event = cgroup_record.lookup(&only);
+
+	if (!event)
+		return 0;
+	memory = KD_READ(u64, memory, AT_cgroup_subsys_state_cgroup);
+	if (KD_READ(int, root, AT_cgroup_root_hierarchy_id) != KD_UNIFIED_HIERARCHY &&
+	    root != KD_READ(u64, memory, AT_cgroup_root))
+		return 0;
+	KD_BEGIN(event, KD_CGROUP, 0);
+	event->id = kd_cgroup_id(cgroup);
+	bpf_probe_read_str(event->path, sizeof(event->path), (void *)ctx->args[1]);
+	if (ends.perf_submit(ctx, event, sizeof(*event)))
+		kd_count_lost(KD_LOST_CGROUP);
 	return 0;
 }

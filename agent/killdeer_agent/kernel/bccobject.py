@@ -18,8 +18,8 @@ from killdeer_agent.kernel.obstacle import CollectorUnavailable
 
 SOURCE_VARIABLE: Final = "BCC_KERNEL_SOURCE"
 RIGHTS: Final = (
-    "see `dmesg` and the log; a unit must let it make the calls (SystemCallFilter=bpf perf_event_open), with "
-    "CAP_BPF and CAP_PERFMON, before Linux 5.8 CAP_SYS_ADMIN"
+    "see `dmesg`; as a service it wants the drop-in 20-bcc.conf of killdeer-agent.service: perf_event_open, and "
+    "before Linux 5.8 CAP_SYS_ADMIN"
 )
 
 OnRecord = Callable[[bytes], None]
@@ -35,7 +35,7 @@ class BccObject:
     def __init__(self, module: ModuleType, types: KernelTypes, programs: str) -> None:
         self._library: Any = module.libbcc.lib
         self._raw_tracepoint = module.BPF.RAW_TRACEPOINT
-        text = f"{types.declarations}\n{programs}"
+        text = f"{types.declarations}\n{programs}".encode()  # bcc warns of every text that is not bytes
         with _source_in(types.folder), _caught() as said:
             try:
                 self._bpf: Any = module.BPF(text=text, cflags=list(types.flags))
@@ -49,10 +49,12 @@ class BccObject:
 
     def load(self, name: str) -> None:
         """Has the kernel verify a program."""
-        self._call(f"load {name}", self._bpf.load_func, name, self._raw_tracepoint)
+        self._call(f"load {name}", self._bpf.load_func, name.encode(), self._raw_tracepoint)
 
     def attach(self, name: str, tracepoint: str) -> None:
-        self._call(f"attach {name} to {tracepoint}", self._bpf.attach_raw_tracepoint, tracepoint, name)
+        self._call(
+            f"attach {name} to {tracepoint}", self._bpf.attach_raw_tracepoint, tracepoint.encode(), name.encode()
+        )
 
     def open_buffer(self, name: str, *, pages: int, wakeup_events: int, on_record: OnRecord) -> None:
         """`pages`: a power of two, for each processor. `drain` calls `on_record`; there is padding at the end."""
@@ -60,7 +62,7 @@ class BccObject:
         def told(_processor: int, data: int, size: int) -> None:
             on_record(ctypes.string_at(data, size))
 
-        table = self._bpf[name]
+        table = self._table(name)
         # Without somebody to tell, bcc prints losses. The programs count them, by kind.
         arguments: dict[str, object] = {"page_cnt": pages, "lost_cb": lambda _count: None}
         if hasattr(self._bpf, "perf_buffer_consume"):
@@ -80,18 +82,21 @@ class BccObject:
 
     def put(self, name: str, key: bytes, value: bytes) -> None:
         """Raises OSError: E2BIG when the map is full."""
-        if self._library.bpf_update_elem(self._bpf[name].map_fd, key, value, 0):
+        if self._library.bpf_update_elem(self._table(name).map_fd, key, value, 0):
             raise _last_error("fill a BPF map")
 
     def drop(self, name: str, key: bytes) -> None:
         """Removes the key; that it is not there is fine."""
-        if self._library.bpf_delete_elem(self._bpf[name].map_fd, key) and ctypes.get_errno() != errno.ENOENT:
+        if self._library.bpf_delete_elem(self._table(name).map_fd, key) and ctypes.get_errno() != errno.ENOENT:
             raise _last_error("empty a BPF map")
 
     def sums(self, name: str) -> list[int]:
         """Of a per-CPU array of 64-bit counters: each slot's, added up over the processors."""
-        table = self._bpf[name]
+        table = self._table(name)
         return [sum(table[slot]) for slot in range(len(table))]
+
+    def _table(self, name: str) -> Any:
+        return self._bpf[name.encode()]
 
     def close(self) -> None:
         self._bpf.cleanup()

@@ -10,20 +10,15 @@ from typing import Final
 
 from killdeer_agent.kernel import layout
 
-RECORDS: Final = {
-    "kd_signal": (layout.Signal, layout.SIGNAL_RECORD),
-    "kd_exit": (layout.Exit, layout.EXIT_RECORD),
-    "kd_exec": (layout.Exec, layout.EXEC_RECORD),
-    "kd_oom": (layout.Oom, layout.OOM_RECORD),
-    "kd_config": (layout.Config, layout.CONFIG_RECORD),
+NAMES: Final = [name.removesuffix("_RECORD") for name in vars(layout) if name.endswith("_RECORD")]
+RECORDS: Final[dict[str, tuple[type, Struct]]] = {
+    f"kd_{name.lower()}": (getattr(layout, name.title()), getattr(layout, f"{name}_RECORD")) for name in NAMES
 }
+CONFIG: Final = "kd_config"  # the only one that goes the other way
 PARTY: Final = "kd_party"
 
-SIZES: Final = {
-    layout.SIGNAL: layout.SIGNAL_RECORD.size,
-    layout.EXIT: layout.EXIT_RECORD.size,
-    layout.EXEC: layout.EXEC_RECORD.size,
-    layout.OOM: layout.OOM_RECORD.size,
+SIZES: Final[dict[int, int]] = {
+    getattr(layout, name): getattr(layout, f"{name}_RECORD").size for name in NAMES if hasattr(layout, name)
 }
 """Bytes of each kind of record: perf buffers pad what they carry."""
 
@@ -42,7 +37,7 @@ def declarations() -> str:
 
 def untold(programs: str) -> list[str]:
     """Fields and flags of the layouts that the programs never write: the events have them empty."""
-    records = [record for name, (record, _) in RECORDS.items() if name != "kd_config"]
+    records = [record for name, (record, _) in RECORDS.items() if name != CONFIG]
     fields = dict.fromkeys(field for record in (*records, layout.Party) for field in record.__annotations__)
     flags = [name for name in _constants() if not name.startswith("LOST_")]
     return [field for field in fields if not re.search(rf"->{field}\b", programs)] + [

@@ -20,6 +20,7 @@ MOST_KEPT = 8_192
 MOST_SCANNED = 20_000  # folders
 # Looks at all of them take no more than a twentieth of the thread's time.
 LEAST_PAUSE_NS, PAUSE_TIMES = 50_000_000, 20
+INITIAL_NAMESPACE = 0xEFFFFFFB  # PROC_CGROUP_INIT_INO
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -57,9 +58,16 @@ class Cgroups:
         self._hierarchies = hierarchies(proc / "self" / "mountinfo")
         self._known: OrderedDict[int, set[str]] = OrderedDict()
         self._lock = threading.Lock()
+        self._whole = _inode(proc / "self" / "ns" / "cgroup") == INITIAL_NAMESPACE
         self._now_ns = now_ns
         self._scan_again_ns = 0
         self._scan()
+
+    def made(self, cgroup_id: int, path: str) -> None:
+        """The kernel's word of a new one. From within a cgroup namespace its path can't be told in the agent's
+        own terms."""
+        if path and self._whole:
+            self._keep(cgroup_id, path)
 
     def path(self, cgroup_id: int) -> str:
         """Empty where it is not known, and where two hierarchies have it for different cgroups."""

@@ -27,7 +27,7 @@ __all__ = [
     "open_collector",
 ]
 
-PROGRAMS = ("on_signal", "on_exit", "on_exec", "on_oom")
+PROGRAMS = ("on_signal", "on_exit", "on_exec", "on_oom", "on_cgroup")
 
 # Told of whoever they are for: what ends, stops or continues a process. Others only for watched processes.
 SIGNALS = (
@@ -148,11 +148,11 @@ class CoreCollector:
         self._losses = self._lost.sums()
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         opened.callback(os.close, self._closing)
-        rare, bulk = loaded.map("rare"), loaded.map("bulk")
-        self._ready = _poll_for(opened, self._closing, rare.fd, bulk.fd)
+        rare, ends, bulk = (loaded.map(name) for name in ("rare", "ends", "bulk"))
+        self._ready = _poll_for(opened, self._closing, rare.fd, ends.fd, bulk.fd)
         self._urgent = _poll_for(opened, self._closing, rare.fd)
         self._rings: list[Ring] = []
-        for source in (rare, bulk):
+        for source in (rare, ends, bulk):
             ring = open_ring(library, source)
             opened.callback(ring.close)
             self._rings.append(ring)
@@ -244,11 +244,11 @@ class CoreCollector:
 
     def _hand_over(self, limit: int = BATCH) -> None:
         """Drains each ring and hands over, in the order of time."""
+        records = [record for ring in self._rings for record in ring.drain(limit)]
         events = [
             evidence.to_wire(record, self._units)
-            for ring in self._rings
-            for record in ring.drain(limit)
-            if self._first_time(record)
+            for record in records
+            if not self._made(record) and self._first_time(record)
         ]
         if events:
             events.sort(key=_at)
@@ -256,6 +256,12 @@ class CoreCollector:
                 self._cgroups.name(event)
             self._came = True
             self._on_events(events)
+
+    def _made(self, record: bytes) -> bool:
+        made = evidence.new_cgroup(record)
+        if made is not None:
+            self._cgroups.made(*made)
+        return made is not None
 
     def _first_time(self, record: bytes) -> bool:
         process = evidence.doubtful_exit(record)

@@ -13,12 +13,14 @@ VERDICTS = ("delivered", "ignored", "already_pending", "overflow", "lost_info")
 
 LOST = {
     layout.LOST_SIGNAL: "signal",
+    layout.LOST_DEADLY_SIGNAL: "deadly signal",
     layout.LOST_EXIT: "exit",
     layout.LOST_EXEC: "exec",
     layout.LOST_WATCHED_SIGNAL: "watched signal",
     layout.LOST_WATCHED_EXIT: "watched exit",
     layout.LOST_WATCHED_EXEC: "watched exec",
     layout.LOST_OOM: "oom",
+    layout.LOST_CGROUP: "cgroup",
 }
 
 
@@ -42,6 +44,14 @@ def to_wire(record: bytes, units: Units) -> KernelEvent:
     if kind == layout.OOM:
         return _oom(layout.decode_oom(record), units)
     raise ValueError(f"cannot read a kernel event of kind {kind}: agent and BPF object differ")
+
+
+def new_cgroup(record: bytes) -> tuple[int, str] | None:
+    """For the record of a cgroup that was made, which is no event of the wire: its id and path; else None."""
+    if layout.HEAD.unpack_from(record)[1] != layout.CGROUP:
+        return None
+    cgroup = layout.decode_cgroup(record)
+    return cgroup.id, _text(cgroup.path)
 
 
 def doubtful_exit(record: bytes) -> tuple[int, int] | None:
@@ -93,7 +103,6 @@ def _exit(event: layout.Exit, units: Units) -> KernelEvent:
             signal=event.status & 0x7F,
             core_dumped=bool(event.status & 0x80),
             age_ms=max(0, event.at_boot_ns - event.process.start_ns) // 1_000_000,
-            unsignalled=bool(event.flags & layout.UNSIGNALLED),
         ),
     )
 

@@ -6,13 +6,14 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "353026327dbe69e435cc1cfce1e325b97c4e764b94dcca8a8045a888cc591fd4"
-OBJECT: Final = "8ca282334d3516509065ef34ff02e51ba650d7e6a15c1f4e9275c71458c7c9ad"
+SOURCES: Final = "c43c6a1e4a209341465884e2df9c601334b55c8d4c7fa972a9a94c66b06e4b1e"
+OBJECT: Final = "b38d92ffa447b1b64ac0654a9095edd7177ad9ef10afcd6234591729402f2ff1"
 
 SIGNAL: Final = 1
 EXIT: Final = 2
 EXEC: Final = 3
 OOM: Final = 4
+CGROUP: Final = 5
 
 WATCHED: Final = 1
 NO_SENDER: Final = 2
@@ -22,18 +23,20 @@ FATAL: Final = 16
 INTERNAL: Final = 32
 EXITING: Final = 64
 NS_INIT: Final = 128
-UNSIGNALLED: Final = 256
-OOM_GROUP: Final = 512
+OOM_GROUP: Final = 256
 
 LOST_SIGNAL: Final = 1
-LOST_EXIT: Final = 2
 LOST_EXEC: Final = 3
 LOST_RARE: Final = 8
 LOST_WATCHED_SIGNAL: Final = 9
 LOST_WATCHED_EXIT: Final = 10
 LOST_WATCHED_EXEC: Final = 11
 LOST_OOM: Final = 12
-LOST_SLOTS: Final = 16
+LOST_ENDS: Final = 16
+LOST_DEADLY_SIGNAL: Final = 17
+LOST_EXIT: Final = 18
+LOST_CGROUP: Final = 21
+LOST_SLOTS: Final = 24
 
 HEAD: Final = Struct("<QII")
 
@@ -123,6 +126,22 @@ OOM_RECORD = Struct("<QIIQQIIIII16s4xQQIIIII16s4xQqqqQQQq")
 def decode_oom(data: bytes) -> Oom:
     v = OOM_RECORD.unpack(data)
     return Oom._make((*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:]))
+
+
+class Cgroup(NamedTuple):
+    at_boot_ns: int
+    kind: int
+    flags: int
+    id: int
+    path: bytes
+
+
+CGROUP_RECORD = Struct("<QIIQ256s")
+
+
+def decode_cgroup(data: bytes) -> Cgroup:
+    v = CGROUP_RECORD.unpack(data)
+    return Cgroup._make(v)
 
 
 class Config(NamedTuple):

@@ -471,20 +471,18 @@ class SignalSeen(_message.Message):
     def __init__(self, sender: _Optional[_Union[Party, _Mapping]] = ..., target: _Optional[_Union[Party, _Mapping]] = ..., signal: _Optional[int] = ..., code: _Optional[int] = ..., group: _Optional[bool] = ..., verdict: _Optional[str] = ..., fatal: _Optional[bool] = ..., internal: _Optional[bool] = ..., running: _Optional[_Union[Party, _Mapping]] = ..., exiting: _Optional[bool] = ..., namespace_init: _Optional[bool] = ...) -> None: ...
 
 class ExitSeen(_message.Message):
-    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms", "unsignalled")
+    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     CORE_DUMPED_FIELD_NUMBER: _ClassVar[int]
     AGE_MS_FIELD_NUMBER: _ClassVar[int]
-    UNSIGNALLED_FIELD_NUMBER: _ClassVar[int]
     process: Party
     code: int
     signal: int
     core_dumped: bool
     age_ms: int
-    unsignalled: bool
-    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unsignalled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ...) -> None: ...
 
 class ExecSeen(_message.Message):
     __slots__ = ("process", "file")

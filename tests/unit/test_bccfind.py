@@ -61,6 +61,11 @@ def test_nothing_else_of_the_distribution_comes_with_it(tmp_path: Path) -> None:
     assert not [entry for entry in sys.path if entry.startswith(str(tmp_path))]
 
 
+def test_what_python_thinks_of_its_text_is_no_obstacle(tmp_path: Path) -> None:
+    installed(tmp_path, text="from . import libbcc\nPATTERN = '\\.'\n")
+    assert bccfind.find_bcc(tmp_path, path=[]).PATTERN == "\\."
+
+
 def test_it_is_loaded_once(tmp_path: Path) -> None:
     installed(tmp_path)
     assert bccfind.find_bcc(tmp_path, path=[]) is bccfind.find_bcc(tmp_path, path=[])

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from killdeer.v1.process_pb2 import Cause, Death, EventsLost, ExitSeen, KernelEvent, OomSeen, Party, SignalSeen
-from killdeer_agent.core.causes import name
 from killdeer_agent.core.deaths import PATIENCE_NS, Deaths
 from killdeer_agent.core.lives import MOST_GAPS, MOST_LIVES
+from killdeer_agent.core.signals import name
 
 MS = 1_000_000
 BEGAN = 1_000 * MS
@@ -118,6 +118,11 @@ def test_a_process_that_only_calls_itself_systemd_is_no_service_manager() -> Non
 
 def test_the_last_that_reached_it_is_the_one_it_died_of() -> None:
     death = told(sent(15, INIT), sent(15, OTHER, at_ns=AT + MS), exited(15))
+    assert death.killer == OTHER
+
+
+def test_events_that_come_in_another_order_than_they_happened_make_no_difference() -> None:
+    death = told(sent(15, OTHER, at_ns=AT + MS), sent(15, INIT), exited(15))
     assert death.killer == OTHER
 
 

@@ -37,7 +37,7 @@ def declared(root: Path) -> str:
 def test_without_btf_the_headers_of_this_kernel_are_taken(tmp_path: Path) -> None:
     folder = headers(tmp_path)
     with kernel_types(tmp_path, RELEASE) as types:
-        assert (types.origin, types.folder, types.flags) == ("kernel headers", folder, ())
+        assert (types.origin, types.folder, types.flags) == ("headers", folder, ())
         assert "#include <linux/sched.h>" in types.declarations
         assert "#define AT_upid_nr __builtin_offsetof(struct upid, nr)" in types.declarations
 

@@ -5,40 +5,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from killdeer.v1.process_pb2 import Cause, KernelEvent, Party
+from killdeer_agent.core import signals
 from killdeer_agent.core.lives import Gaps, Life, key_of
 from killdeer_agent.core.place import is_managers
+from killdeer_agent.core.signals import KILL, name
 from killdeer_agent.core.strike import NS_PER_MS
-
-HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV = 1, 2, 3, 4, 5, 6, 7, 8, 9, 11
-PIPE, ALRM, TERM, XCPU, XFSZ, VTALRM, PROF, IO, SYS = 13, 14, 15, 24, 25, 26, 27, 29, 31
-SI_TIMER = -2
 
 SIGNALS = frozenset({"signal", "deadly signal", "watched signal"})
 DEADLY_SIGNALS = frozenset({"deadly signal", "watched signal"})
 WATCHED_SIGNALS = frozenset({"watched signal"})
 OOM_KILLS = frozenset({"oom"})
 
-_FAULTS = {
-    SEGV: "a memory fault of its own",
-    BUS: "a memory fault of its own, what was mapped there is gone",
-    ILL: "an instruction that is none",
-    FPE: "an arithmetic fault of its own",
-    TRAP: "a breakpoint, and no debugger",
-    SYS: "a system call that seccomp forbids",
-}
-_ASKS_TO_END = frozenset({INT, QUIT, TERM})
 # Of those that the kernel itself ends processes with, the ones that are told whoever they are for.
-_ALWAYS_TOLD = frozenset({KILL, SEGV, SYS})
+_ALWAYS_TOLD = frozenset({KILL, signals.SEGV, signals.SYS})
 # Who asks a process to end and sees it exit later than this is not said to have ended it.
 ANSWER_NS = 10_000 * NS_PER_MS
 # The OOM killer ends those that share its victim's memory in the same breath, without a word of their own.
 SAME_BREATH_NS = 10 * NS_PER_MS
-
-_NAMES = (
-    *("", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE"),
-    *("ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM"),
-    *("PROF", "WINCH", "IO", "PWR", "SYS"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +79,6 @@ def find(case: Case, started_ns: int) -> Finding:
     return _by_another(fatal, f"{name(number)}{_way(fatal)}")
 
 
-def name(number: int) -> str:
-    return f"SIG{_NAMES[number]}" if 0 < number < len(_NAMES) else f"signal {number}"
-
-
 def _unknown(why: str, *proof: KernelEvent) -> Finding:
     return Finding(cause=Cause.CAUSE_UNKNOWN, why=why, proof=proof)
 
@@ -126,18 +105,18 @@ def _by_kernel(case: Case, fatal: KernelEvent) -> Finding:
     forced = key_of(signal.running) == key_of(signal.target)
     if number == KILL:
         return _killed_by_kernel(case, fatal, forced)
-    if number in _FAULTS and forced and signal.code > 0:
-        return Finding(cause=Cause.CAUSE_FAULT, why=f"{name(number)}: {_FAULTS[number]}", proof=(fatal,))
+    if number in signals.FAULTS and forced and signal.code > 0:
+        return Finding(cause=Cause.CAUSE_FAULT, why=f"{name(number)}: {signals.FAULTS[number]}", proof=(fatal,))
     return Finding(cause=Cause.CAUSE_KERNEL, why=f"{name(number)} by the kernel: {_reason(fatal)}", proof=(fatal,))
 
 
 def _reason(event: KernelEvent) -> str:
     signal = event.signal
-    if signal.code == SI_TIMER or signal.signal in (ALRM, VTALRM, PROF):
+    if signal.code == signals.SI_TIMER or signal.signal in signals.TIMERS:
         return "a timer ran out"
-    if signal.signal == XCPU:
+    if signal.signal == signals.XCPU:
         return "its limit of processor time is reached"
-    if signal.signal in (HUP, INT, QUIT):
+    if signal.signal in signals.SESSIONS:
         return "of its terminal or its session"
     return f"si_code {signal.code}"
 
@@ -158,7 +137,7 @@ def _killed_by_kernel(case: Case, fatal: KernelEvent, forced: bool) -> Finding:
         why = f"its pid namespace ended with {_who(running)}, the first process in it"
         return Finding(cause=Cause.CAUSE_NAMESPACE, why=why, killer=running, proof=(fatal,))
     if forced:
-        warned = case.life.signals.get((XCPU, False))
+        warned = case.life.signals.get((signals.XCPU, False))
         why = "its hard limit of processor time is reached" if warned else "in the middle of what it did"
         proof = (warned, fatal) if warned else (fatal,)
         return Finding(cause=Cause.CAUSE_KERNEL, why=f"SIGKILL by the kernel: {why}", proof=proof)
@@ -183,9 +162,9 @@ def _on_behalf(fatal: KernelEvent) -> Finding:
     signal = fatal.signal
     if signal.exiting and not _is_own(fatal):
         what = f"it asked for that signal at the end of its parent, {_who(signal.sender)}"
-    elif signal.signal == PIPE:
+    elif signal.signal == signals.PIPE:
         what = "it wrote to a pipe or socket that nobody reads"
-    elif signal.signal == XFSZ:
+    elif signal.signal == signals.XFSZ:
         what = "its limit of file size is reached"
     else:
         what = "in the middle of what it did"
@@ -196,17 +175,16 @@ def _by_itself(case: Case, fatal: KernelEvent) -> Finding:
     """A handler that tidies up and then puts the same signal on its process again ends it for the first one."""
     number = fatal.signal.signal
     first = case.life.signals.get((number, False))
-    asked = first is not None and first.signal.HasField("sender") and number in _ASKS_TO_END
-    if first is not None and asked and (after_ns := fatal.at_boot_ns - first.at_boot_ns) <= ANSWER_NS:
+    if first is not None and _asks(first) and (after_ns := fatal.at_boot_ns - first.at_boot_ns) <= ANSWER_NS:
         if missing := case.missing_since(first):
             return _unknown(f"{name(number)}, by itself after another had sent it, but {missing}", first, fatal)
         found = _by_another(first, f"{name(number)}{_way(first)}")
         why = f"{found.why}; it put {name(number)} on itself {_time(after_ns)} later"
         return Finding(cause=found.cause, why=why, killer=found.killer, proof=(first, fatal))
-    missing = case.missing(fatal.at_boot_ns - ANSWER_NS, SIGNALS) if number in _ASKS_TO_END else ""
+    missing = case.missing(fatal.at_boot_ns - ANSWER_NS, SIGNALS) if number in signals.ASK_TO_END else ""
     if missing:
         return _unknown(f"{name(number)}, by itself, perhaps in answer to another; {missing}", fatal)
-    what = "abort()" if number == ABRT else name(number)
+    what = "abort()" if number == signals.ABRT else name(number)
     return Finding(cause=Cause.CAUSE_ITSELF, why=f"{what}, by itself", killer=None, proof=(fatal,))
 
 
@@ -241,11 +219,14 @@ def _by_exit(case: Case) -> Finding:
 def _asked(event: KernelEvent, exited: KernelEvent) -> bool:
     """A strike's signal counts for as long as its strike is open, which the exit then belongs to."""
     signal = event.signal
-    if not signal.HasField("sender") or signal.internal:
-        return False
-    if event.command_id:
+    if event.command_id and signal.HasField("sender"):
         return event.command_id == exited.command_id
-    return signal.signal in _ASKS_TO_END and exited.at_boot_ns - event.at_boot_ns <= ANSWER_NS
+    return _asks(event) and exited.at_boot_ns - event.at_boot_ns <= ANSWER_NS
+
+
+def _asks(event: KernelEvent) -> bool:
+    signal = event.signal
+    return signal.HasField("sender") and not signal.internal and signal.signal in signals.ASK_TO_END
 
 
 def is_service_manager(party: Party) -> bool:

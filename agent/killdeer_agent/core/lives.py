@@ -32,12 +32,17 @@ class Life:
 
     def last(self, number: int) -> KernelEvent | None:
         both = (self.signals.get((number, own)) for own in (True, False))
-        return max((one for one in both if one), key=lambda one: one.at_boot_ns, default=None)
+        return max((one for one in both if one), key=_order, default=None)
 
     def by_others(self) -> list[KernelEvent]:
         """Oldest first."""
         found = (event for (_, own), event in self.signals.items() if not own)
         return sorted(found, key=lambda one: one.at_boot_ns)
+
+
+def _order(event: KernelEvent) -> tuple[bool, int]:
+    """After the one that the kernel ended the process for comes no other."""
+    return event.signal.fatal, event.at_boot_ns
 
 
 class Lives:
@@ -53,7 +58,10 @@ class Lives:
         if signal.signal in HARMLESS or signal.verdict not in _TOOK:
             return
         own = signal.HasField("sender") and key_of(signal.sender) == key_of(signal.target)
-        self._of(key_of(signal.target)).signals[signal.signal, own] = event
+        signals, slot = self._of(key_of(signal.target)).signals, (signal.signal, own)
+        # Two rings may be read in another order than they were written in.
+        if slot not in signals or _order(signals[slot]) <= _order(event):
+            signals[slot] = event
 
     def marked(self, event: KernelEvent) -> None:
         self._of(key_of(event.oom.victim)).oom = event

@@ -5,6 +5,7 @@ It is not on PyPI. The project that has its name there is about other things, an
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +71,9 @@ def _load(folder: Path) -> ModuleType:
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of(name)}
     sys.modules[NAME] = module
     try:
-        spec.loader.exec_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a newer Python has something to say of its patterns
+            spec.loader.exec_module(module)
     except Exception as problem:
         for name in [name for name in sys.modules if _is_of(name)]:
             del sys.modules[name]

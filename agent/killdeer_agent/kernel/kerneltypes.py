@@ -199,7 +199,7 @@ def _from_headers(source: Path, build: Path) -> KernelTypes:
     arch = {"x86_64": "x86", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     generated = (f"arch/{arch}/include/generated/uapi", f"arch/{arch}/include/generated", "include/generated/uapi")
     return KernelTypes(
-        origin="kernel headers",
+        origin="headers",
         folder=source,
         flags=tuple(f"-I{build / folder}" for folder in (*generated, "include")) if source != build else (),
         declarations=from_headers(source),

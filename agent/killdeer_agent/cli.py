@@ -4,9 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from killdeer.version import VERSION
 from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config, load_places
 
 ACTIONS = ("kill", "terminate", "pause")
@@ -31,7 +31,7 @@ def _said(message: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="killdeer-agent", description="The agent of Killdeer on this host.")
-    parser.add_argument("--version", action="version", version=version("killdeer"))
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, help="default: %(default)s")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _verb(verbs, "run", _run, "run the agent, as the service does")

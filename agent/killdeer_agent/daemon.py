@@ -10,7 +10,6 @@ import os
 import platform
 import random
 import signal
-from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -19,6 +18,7 @@ from killdeer.service import Notifier
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
 from killdeer.v1.process_pb2 import KernelEvent
+from killdeer.version import VERSION
 from killdeer_agent.config import Config
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.guard import Guard
@@ -191,7 +191,7 @@ def _hello(config: Config, boot_id: str) -> agent_pb2.Hello:
         host=config.host,
         boot_id=boot_id,
         labels=config.labels,
-        version=version("killdeer"),
+        version=VERSION,
         kernel=platform.release(),
         cannot_evaluate=cannot_evaluate(),
         has_rtc=clock.has_rtc(),

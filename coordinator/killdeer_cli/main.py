@@ -8,6 +8,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import typer
 
+from killdeer.version import VERSION
 from killdeer_cli import exits
 from killdeer_cli.verbs import Verbs
 
@@ -44,12 +45,21 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     ctx: typer.Context,
     context: Annotated[
         str, typer.Option(metavar="NAME", help="The fleet to speak to, instead of the current one.")
     ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None:
     """Break processes on purpose, on a fleet of Linux machines, within limits and on the record.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -15,6 +14,7 @@ from google.rpc.status_pb2 import Status
 from killdeer.v1 import operator_pb2 as wire
 from killdeer.v1.operator_pb2_grpc import OperatorServiceServicer
 from killdeer.v1.process_pb2 import StorePosition
+from killdeer.version import VERSION
 from killdeer_coordinator.core.unexplained import why_nothing
 from killdeer_coordinator.core.words import Operator, Refuse
 from killdeer_coordinator.edges.asks import Asks, Refused
@@ -34,7 +34,6 @@ LISTED_MOST = 1_000
 EXPLAINED_MOST = 50
 # A time that every column can hold.
 FOREVER_MS = 2**62
-VERSION = version("killdeer")
 
 Witnesses = Callable[[], Awaitable[Mapping[str, StorePosition]]]
 """Who was shown which store position (rule R28). Raises OutsideError."""

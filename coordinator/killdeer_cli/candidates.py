@@ -9,8 +9,9 @@ from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_cli import words
+from killdeer_cli.known import refuse_unknown
 from killdeer_cli.screen import AsJson, connected, print_json, say, screen, table
-from killdeer_cli.text import counted, reason_text
+from killdeer_cli.text import counted, reason_text, remedy_text
 from killdeer_cli.verbs import Verb, application
 
 app = application()
@@ -33,6 +34,7 @@ def candidates(
     """List the processes that match now, on every host or some, with the guard's verdict on each."""
     selector, labels, asked = words.selector(terms), words.host_labels(on), words.action(action)
     with connected(ctx) as client:
+        refuse_unknown(client, [name for label in labels if label.key == "host" for name in label.values])
         response = client.list_candidates(labels, selector, asked)
     if as_json:
         print_json(response)
@@ -61,7 +63,8 @@ def _show(response: o.ListCandidatesResponse) -> None:
     for remedy, who in _remedies(response).items():
         say(
             Text.assemble(
-                f"{', '.join(who[:3])}{f' and {len(who) - 3} more' if len(who) > 3 else ''}:\n", (remedy, "cyan")
+                f"{', '.join(who[:3])}{f' and {len(who) - 3} more' if len(who) > 3 else ''}:\n",
+                (remedy_text(remedy), "cyan"),
             )
         )
     allowed = sum(one.verdict.allowed for _, one in found)

@@ -7,6 +7,7 @@ import typer
 
 from killdeer_cli import words
 from killdeer_cli.event_view import Heard, event_line
+from killdeer_cli.known import refuse_unknown
 from killdeer_cli.screen import AsJsonLines, connected, print_json, say
 from killdeer_cli.verbs import Verb, application
 
@@ -35,6 +36,8 @@ def events(
     wanted, since_ms = words.cause(cause), words.since(since, time.time_ns() // 1_000_000)
     heard = Heard()
     with connected(ctx) as client:
+        if host and not follow:  # who follows may wait for a host that has yet to come
+            refuse_unknown(client, [host])
         try:
             for one in client.watch_events(
                 follow=follow, host=host, run=run, limit=limit, unit=unit, cause=wanted, since_unix_ms=since_ms

@@ -27,6 +27,11 @@ NAMED_LIVE = 12
 PLAIN_EVERY_S = 1.0
 """Between two lines of progress where there is no terminal."""
 
+WITHOUT_COORDINATORS = (
+    "agents that have lost their coordinator too stop by themselves when their lease ends; to stop one now, on its"
+    " host: killdeer-agent halt"
+)
+
 app = application()
 
 
@@ -52,6 +57,10 @@ def halt(
                 client, reason=reason, halt_id=str(uuid.uuid4()), timeout_s=timeout_s
             ):
                 watch.show(progress)
+        except ClientError as error:
+            if not error.refused:
+                error.remedy = "\n".join(filter(None, (error.remedy, WITHOUT_COORDINATORS)))
+            raise
         except KeyboardInterrupt:
             warn("the halt stays engaged; see it with: killdeer status")
         finally:
@@ -104,7 +113,7 @@ class _Watch:
             raise ClientError(
                 "UNAVAILABLE",
                 "cannot tell whether the halt was heard: no coordinator has answered yet",
-                remedy="try again; on a host: killdeer-agent halt",
+                remedy=f"try again: killdeer halt\n{WITHOUT_COORDINATORS}",
             )
         if self._as_json:
             return exits.DONE if last.complete else exits.ABORTED

@@ -7,6 +7,9 @@ import typer
 from killdeer_cli.screen import AsJson, Reason, connected, print_json, say, screen, table
 from killdeer_cli.verbs import Group, Verb, application
 
+NOT_LIMITED = "not limited"
+"""The source of a scope without a limit, whose number means nothing; a limit of 0 is one."""
+
 app = application(cls=Group, invoke_without_command=True)
 
 
@@ -22,13 +25,14 @@ def limits(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     listed = table("scope", "used", "limit", "most used", "set by", right=("used", "limit"))
     for limit in response.limits:
+        limited = limit.source != NOT_LIMITED
         listed.add_row(
             limit.scope,
             f"{limit.used:,}",
-            f"{limit.limit:,}" if limit.limit else "none",
+            f"{limit.limit:,}" if limited else "none",
             limit.where,
             limit.source,
-            style="yellow" if limit.limit and limit.used >= limit.limit else None,
+            style="yellow" if limited and limit.used >= limit.limit else None,
         )
     screen().print(listed)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli.text import action_text, counted, process_text, reason_text
+from killdeer_cli.text import action_text, counted, process_text, reason_text, remedy_text
 
 SHOWN_HASH = 12
 """Digits of a plan's hash that people copy; `run --plan` takes them."""
@@ -138,7 +138,7 @@ def _host(names: list[str], host: o.PlannedHost, victims: Victims) -> list[Text]
 
 
 def _remedy(remedy: str, indent: str) -> Text:
-    return Text("\n".join(indent + line for line in remedy.splitlines()), style="cyan")
+    return Text("\n".join(indent + line for line in remedy_text(remedy).splitlines()), style="cyan")
 
 
 def _verdict_key(verdict: p.Verdict) -> tuple[bool, int, str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,9 @@ def start(
     """Bring it up, in the background, and print the context to use."""
     layout = Layout((folder or default_folder()).expanduser().absolute())
     if _keeper(layout):
-        raise exits.Refused(f"a sandbox runs in {layout.folder} already", "stop it with: killdeer sandbox stop")
+        raise exits.Refused(
+            f"a sandbox runs in {layout.folder} already", f"stop it with: killdeer sandbox stop{_where(folder)}"
+        )
     try:
         for term in allow or ():
             parse_term(term)
@@ -127,10 +130,17 @@ def shell(folder: Folder = None) -> None:
     """A shell whose `killdeer` speaks to the sandbox."""
     layout = Layout((folder or default_folder()).expanduser().absolute())
     if not _keeper(layout):
-        raise exits.Refused(f"no sandbox runs in {layout.folder}", "start it with: killdeer sandbox start")
+        raise exits.Refused(
+            f"no sandbox runs in {layout.folder}", f"start it with: killdeer sandbox start{_where(folder)}"
+        )
     environment = os.environ | {"KILLDEER_CONFIG": str(layout.context_file)}
     program = os.environ.get("SHELL", "/bin/sh")
     raise typer.Exit(subprocess.run([program], env=environment, check=False).returncode)
+
+
+def _where(folder: Path | None) -> str:
+    """The --dir of a command to type, where one was typed."""
+    return f" --dir {shlex.quote(str(folder))}" if folder else ""
 
 
 def _keeper(layout: Layout) -> int:

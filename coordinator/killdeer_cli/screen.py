@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, NoReturn
@@ -10,10 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
+from killdeer_cli import visible
 from killdeer_cli.exits import Refused
 from killdeer_client.client import Client
 from killdeer_client.contexts import Context, load_contexts
@@ -40,6 +43,15 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes on the r
 
 
 class _Console(Console):
+    """All text on its way to the screen passes here; what Rich itself says to the terminal is marked as control."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        # Rich would drop some of them without a word.
+        shown = visible.in_lines(renderable) if isinstance(renderable, str) else renderable
+        for segment in super().render(shown, options):
+            text = segment.text if segment.control else visible.in_lines(segment.text)
+            yield segment if text == segment.text else Segment(text, segment.style)
+
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError
 
@@ -74,12 +86,12 @@ def connected(ctx: typer.Context) -> Iterator[Client]:
 
 def say(line: RenderableType) -> None:
     """A line that is not cut or folded: it may be copied, or searched for."""
-    screen().print(line, soft_wrap=True)
+    screen().print(visible.in_lines(line) if isinstance(line, str) else line, soft_wrap=True)
 
 
 def warn(line: str | Text) -> None:
     """A line on standard error."""
-    errors().print(Text(line, style="yellow") if isinstance(line, str) else line, soft_wrap=True)
+    errors().print(Text(visible.in_lines(line), style="yellow") if isinstance(line, str) else line, soft_wrap=True)
 
 
 def print_json(message: Message, *, line: bool = False) -> None:
@@ -92,9 +104,26 @@ def print_json(message: Message, *, line: bool = False) -> None:
     print(text, flush=True)
 
 
+class _Table(Table):
+    """A row for each `add_row`, whatever its cells hold."""
+
+    def add_row(
+        self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False
+    ) -> None:
+        super().add_row(*(_cell(cell) for cell in cells), style=style, end_section=end_section)
+
+
+def _cell(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, Text):
+        shown = cell.copy()
+        shown.plain = visible.in_cell(cell.plain)
+        return shown
+    return visible.in_cell(cell) if isinstance(cell, str) else cell
+
+
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Headings over plain columns; long values are folded, never cut."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = _Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -109,4 +138,4 @@ def ask(question: str, *, yes: bool) -> None:
             "cannot ask for confirmation: this is production, and there is no terminal",
             "look at it with `killdeer plan`, then run it with --yes",
         )
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(visible.in_lines(question), abort=True, err=True)

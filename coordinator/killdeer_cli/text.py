@@ -205,3 +205,11 @@ def _local(unix_ms: int) -> datetime.datetime:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """`1 host`, `1,204 hosts`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def remedy_text(remedy: str) -> str:
+    """A guard's `in FILE:` and lines -> what to do with them; any other remedy is as it is."""
+    if not remedy.startswith("in "):
+        return remedy
+    # The agent reads its guard when it starts, and when it is told to.
+    return f"to allow it, add to {remedy.removeprefix('in ')}\nthen: systemctl reload killdeer-agent on the host"

@@ -87,11 +87,12 @@ class Verbs(Group):
 def complain(message: str, remedy: str = "", field: str = "", head: str = "Error: ") -> None:
     """One error for a person, on standard error."""
     from killdeer_cli.screen import errors
+    from killdeer_cli.visible import in_lines
 
     console = errors()
-    console.print(f"{head}{field + ': ' if field else ''}{message}", style="red", soft_wrap=True)
+    console.print(in_lines(f"{head}{field + ': ' if field else ''}{message}"), style="red", soft_wrap=True)
     if remedy:
-        console.print(remedy, soft_wrap=True)
+        console.print(in_lines(remedy), soft_wrap=True)
 
 
 __all__ = ["Group", "Verb", "Verbs", "application", "complain"]

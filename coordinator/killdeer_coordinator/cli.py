@@ -95,6 +95,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
+    # All names first: a wrong one must not leave half a fleet's keys behind.
+    for name in options.name:
+        pki.check_name(name)
+    for name in options.operator:
+        pki.check_operator(name)
+    for host in options.agent:
+        pki.check_host(host)
     folder = options.dir.expanduser().absolute()
     ring = Keyring(folder)
     default_state = Config().state if folder == configuration.DEFAULT_FILE.parent else folder / "state"

@@ -60,6 +60,11 @@ class OperatorPeer:
     roles: frozenset[str]
 
 
+def check_name(name: str) -> None:
+    """Raises PkiError for what cannot be a DNS name or address of a coordinator."""
+    _dns_or_ip(name)
+
+
 def check_host(host: str) -> None:
     """Raises PkiError for what cannot be the name of a host."""
     if not _HOST.fullmatch(host):

@@ -16,6 +16,7 @@ import pytest
 from killdeer.v1.agent_pb2 import EvidenceLevel
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_agent.kernel import kerneltypes
+from killdeer_agent.kernel.bcc import PROGRAMS
 from killdeer_agent.kernel.collector import Collector, CollectorUnavailable, load_collector, open_collector
 from killdeer_agent.kernel.kernelbtf import KernelBtf
 from tests.support.kernel_record import (
@@ -308,6 +309,35 @@ def test_a_flood_upon_a_watched_process_is_a_loss_of_its_own(stalled: Collector)
     told = sum(event.lost.count for event in record.events if event.lost.kind == "watched signal")
     assert seen + told == FLOOD
     assert told > 0
+
+
+def test_a_flood_that_does_not_end_holds_nobody_up(stalled: Collector) -> None:
+    endless = "import os, sys\nwhile True: os.kill(int(sys.argv[1]), 18)"
+    with process("sleep", "300") as victim, process("sleep", "300") as flooded:
+        record = KernelRecord(stalled)
+        with process(sys.executable, "-c", endless, str(flooded.pid)):
+            until(lambda: bool(stalled.lost()))
+            stalled.watch(victim.pid, start_ticks(victim.pid))
+            strike(victim.pid, signal.SIGKILL)
+            victim.wait()
+            assert record.only(victim.pid, "exit").exit.signal == signal.SIGKILL
+            del record.events[:]  # else they are as many as fit
+
+
+def test_what_bcc_can_be_told_during_one_drain_is_bounded() -> None:
+    (bound,) = re.findall(r"#define KD_MOST_IN_A_DRAIN (\d+)", PROGRAMS.read_text())
+    collector = loaded("bcc")
+    everywhere = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(
+            0, {min(everywhere)}
+        )  # each processor has a buffer of its own, which holds more than that
+        with process("sleep", "300") as flooded:
+            flood(flooded.pid)
+            assert 0 < len(KernelRecord(collector).of(flooded.pid, "signal")) <= int(bound)
+    finally:
+        os.sched_setaffinity(0, everywhere)
+        collector.close()
 
 
 def test_events_come_in_the_order_of_time(stalled: Collector) -> None:

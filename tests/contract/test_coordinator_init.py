@@ -25,6 +25,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "new" / "killdeer"
 
 
+@pytest.mark.parametrize("wrong", [("--name", "bad name!"), ("--agent", "../x"), ("--operator", "../x")])
+def test_a_wrong_name_leaves_nothing_behind(folder: Path, wrong: tuple[str, str]) -> None:
+    assert init(folder, "--operator", "alice", *wrong) == 2
+    assert not folder.exists()
+
+
 def test_init_makes_a_fleet_that_can_be_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init(folder, "--operator", "alice", "--name", "fleet.example.com") == 0
     assert set(contents(folder)) == {

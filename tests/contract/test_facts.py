@@ -511,7 +511,7 @@ CONTAINER = "0123456789abcdef" * 4
         ("0::/\n", "/", "", ""),
         ("0::/system.slice/nginx.service\n", "/system.slice/nginx.service", "nginx.service", ""),
         ("0::/system.slice/a.service/sub\n", "/system.slice/a.service/sub", "a.service", ""),
-        ("0::/user.slice/user@0.service/app.slice/b.service\n", None, "b.service", ""),
+        ("0::/user.slice/user@0.service/app.slice/b.service\n", None, "user@0.service", ""),
         # v1: only systemd's own hierarchy tells
         ("9:name=systemd:/system.slice/a.service\n4:memory:/x\n0::/\n", "/system.slice/a.service", "a.service", ""),
         ("9:name=systemd:/system.slice/a.service\n4:memory:/x\n", "/system.slice/a.service", "a.service", ""),

@@ -267,3 +267,28 @@ def test_a_run_that_stays_out_of_sight_is_exit_4_with_its_id(
     assert said.code == 4
     assert "killdeer watch r7f3" in said.err
     assert not operator.requests("AbortRun")
+
+
+@pytest.mark.parametrize(
+    "typed", [["events", "--host", "a-9"], ["candidates", "name=x", "--on", "role=x,host=a-1,host=a-9"]]
+)
+def test_a_host_that_nobody_knows_is_refused_by_name(operator: FakeOperator, typed: list[str]) -> None:
+    operator.answers["ListHosts"] = lambda request, context: o.ListHostsResponse(hosts=[o.HostView(host="a-1")])
+    said = killdeer(*typed)
+    assert said.code == 2
+    assert "there is no host 'a-9'" in said.err
+    assert "did you mean a-1?" in said.err
+    assert {name for name, _ in operator.asked} == {"ListHosts"}
+    assert killdeer(*[word.replace("a-9", "a-1") for word in typed]).code == 0
+
+
+def test_a_limit_of_0_is_shown_as_one_and_no_limit_as_none(operator: FakeOperator) -> None:
+    operator.answers["ListLimits"] = lambda request, context: o.ListLimitsResponse(
+        limits=[
+            o.LimitView(scope="in_flight", limit=0, source="op"),
+            o.LimitView(scope="per_zone", limit=0, source="not limited"),
+        ]
+    )
+    _, zero, none = killdeer("limits").out.splitlines()
+    assert zero.split()[:3] == ["in_flight", "0", "0"]
+    assert none.split()[:3] == ["per_zone", "0", "none"]

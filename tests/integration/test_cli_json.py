@@ -100,6 +100,7 @@ def test_events_are_a_line_each_and_none_is_left_out(operator: FakeOperator) -> 
         for number in range(1, 6)
     ]
     operator.answers["WatchEvents"] = lambda request, context: events
+    operator.answers["ListHosts"] = lambda request, context: o.ListHostsResponse(hosts=[o.HostView(host="a-1")])
     said = killdeer("events", "--host", "a-1", "--run", "latest", "--json")
     assert [json.loads(line)["number"] for line in said.out.splitlines()] == ["1", "2", "3", "4", "5"]
     request = operator.requests("WatchEvents")[0]

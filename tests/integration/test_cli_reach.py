@@ -51,6 +51,8 @@ def test_nobody_there_is_exit_4(
     said = killdeer(*verb)
     assert said.code == 4
     assert f"cannot reach the coordinator at {address}: connection refused" in said.err
+    told_of_agents = "stop by themselves when their lease ends" in said.err and "killdeer-agent halt" in said.err
+    assert told_of_agents == (verb == ["halt"])
 
 
 def test_somebody_who_never_answers_is_given_up(

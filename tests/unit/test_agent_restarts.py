@@ -238,3 +238,23 @@ def test_an_intent_without_members_is_read() -> None:
     host.coordinator.link()
     host.run(25 * h.SECOND)
     assert word(host).state == p.STRIKE_STATE_UNKNOWN and word(host).settled and not word(host).used_up
+
+
+def test_r23_after_a_quarantine_an_older_journal_does_not_deny_and_resumes_what_may_be_paused() -> None:
+    host = h.leased()
+    before = list(host.journal)
+    victim = host.world.first
+    command = host.coordinator.strike("c1", victim, "pause", action=h.long_pause())
+    host.coordinator.order("c1", victim, "pause", action=h.long_pause())
+    host.run(200 * h.MS)
+    assert victim.state == "T"
+    host.crash()
+    host.journal[:] = before  # an older copy of the disk: it holds a session, and nothing of the strike
+    host.coordinator.updates.clear()
+    host.start()
+    held = a.OpenStrike(command_id="c1", victim=command.victim, action=command.action, doubtful=True)
+    host.coordinator.link(held)
+    host.run(5 * h.SECOND)
+    word = host.coordinator.updates["c1"]
+    assert victim.state != "T"
+    assert not word.used_up

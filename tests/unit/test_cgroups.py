@@ -186,7 +186,15 @@ def test_the_least_used_are_forgotten(host: Host, monkeypatch: pytest.MonkeyPatc
     ("path", "unit", "container"),
     [
         ("/system.slice/a.service", "a.service", ""),
-        ("/user.slice/user-1.slice/user@1.service/app.slice/b.service", "b.service", ""),
+        ("/user.slice/user-1.slice/user@1.service/app.slice/b.service", "user@1.service", ""),
+        ("/machine.slice/machine-web.scope/system.slice/nginx.service", "machine-web.scope", ""),
+        (
+            "/system.slice/systemd-nspawn@w.service/payload/system.slice/nginx.service",
+            "systemd-nspawn@w.service",
+            "",
+        ),
+        (f"/system.slice/docker-{'ab' * 32}.scope/system.slice/a.service", f"docker-{'ab' * 32}.scope", "ab" * 32),
+        (f"/docker/{'ab' * 32}/system.slice/a.service", "", "ab" * 32),
         (f"/system.slice/docker-{'ab' * 32}.scope", f"docker-{'ab' * 32}.scope", "ab" * 32),
         (f"/docker/{'ab' * 32}", "", "ab" * 32),
         ("/", "", ""),

@@ -63,6 +63,20 @@ def test_a_host_that_allows_nothing_shows_the_lines_to_add() -> None:
     ]
 
 
+def test_a_guards_lines_say_where_to_add_them_and_that_the_agent_reads_them_again() -> None:
+    opts_in = p.Verdict(
+        allowed=False, reason=p.REASON_NOT_ALLOWED, remedy="in /etc/killdeer/guard.d/x.toml:\n[[allow]]"
+    )
+    lines = "\n".join(
+        line.plain for line in host_lines([runs.planned_host("a-9", runs.candidate("a-9", pid=1, verdict=opts_in))])
+    ).splitlines()
+    assert [line.strip() for line in lines[2:]] == [
+        "to allow it, add to /etc/killdeer/guard.d/x.toml:",
+        "[[allow]]",
+        "then: systemctl reload killdeer-agent on the host",
+    ]
+
+
 def test_candidates_with_other_remedies_are_not_folded_together() -> None:
     other = p.Verdict(allowed=False, reason=p.REASON_NOT_ALLOWED, remedy="another line")
     host = runs.planned_host(

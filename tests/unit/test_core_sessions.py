@@ -5,6 +5,7 @@ from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_coordinator.core import words as w_
 from killdeer_coordinator.core.roster import right_ns
+from killdeer_coordinator.core.strikes import Told, told
 from tests.support.fake_agent import FakeAgent
 from tests.support.world import LEASE_MS, MS, World
 
@@ -114,6 +115,39 @@ def test_r23_the_open_strikes_of_a_quarantined_host_are_unknown_and_their_permit
     (strike,) = w.store.strikes.values()
     assert strike.view.state == p.STRIKE_STATE_UNKNOWN
     assert len(w.store.in_flight) == 1
+
+
+def test_r23_after_a_quarantine_no_journal_s_denial_gives_a_permit_back() -> None:
+    w = fleet(FakeAgent("a-1", recovers_ms=None))
+    w.ask(o.RunRequest(source=FILE, key="k"), "operator")
+    w.run(300)
+    w.leave("a-1")
+    (command,) = w.store.strikes
+    w.store.strikes[command].view.ClearField("blows")  # as if its blow had never been reported
+    denial = a.StrikeUpdate(command_id=command, state=p.STRIKE_STATE_REFUSED, used_up=True)
+    assert released(w, denial)
+    w.agents["a-1"].session = "rolled back"
+    w.join("a-1")
+    assert not released(w, denial)
+
+
+def released(w: World, word: a.StrikeUpdate) -> bool:
+    answer = told("a-1", word)(w.store.books()).answer
+    assert isinstance(answer, Told)
+    return answer.released
+
+
+def test_r23_after_a_quarantine_an_accepted_host_is_told_what_is_doubtful() -> None:
+    w = fleet(FakeAgent("a-1", recovers_ms=None))
+    w.ask(o.RunRequest(source=FILE, key="k"), "operator")
+    w.run(300)
+    w.leave("a-1")
+    w.agents["a-1"].session = "rolled back"
+    w.join("a-1")
+    w.ask(o.AcceptHostRequest(host="a-1", reason="restored it"), "approver")
+    w.join("a-1")
+    (held,) = w.told("a-1", "welcome")[-1].welcome.open
+    assert held.doubtful
 
 
 def test_an_agent_with_a_session_that_has_never_joined_is_quarantined() -> None:

@@ -63,7 +63,7 @@ class Door:
         """Welcome names a strike that the coordinator holds open here: each gets an answer (R16, R23)."""
         if self._strikes.answer(held.command_id):
             return
-        if journal_whole:
+        if journal_whole and not held.doubtful:
             self._use_up_unseen(held.command_id)
             return
         # A journal that was lost cannot say that nothing was sent. What may be paused is resumed by identity.

@@ -63,7 +63,7 @@ class Facts(Protocol):
 
     @property
     def unit(self) -> str:
-        """The innermost systemd unit (.service, .scope) in the cgroup path; empty: in none."""
+        """The systemd unit (.service, .scope): the first after the slices of the cgroup path; empty: in none."""
 
     @property
     def container(self) -> str:

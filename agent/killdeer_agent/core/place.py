@@ -21,14 +21,18 @@ class Place(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def place_at(path: str) -> Place:
-    """The innermost unit and container in the path; empty where there is none."""
-    unit = container = ""
-    for part in path.split("/"):
-        if part.endswith((".service", ".scope")):
-            unit = part
+    """The unit and the innermost container in the path; empty where there is none.
+
+    The unit is the first after the slices, as systemd itself has it: what stands below is a container's own, and
+    its names are nothing that this host has consented to.
+    """
+    container = ""
+    parts = path.strip("/").split("/")
+    first = next((part for part in parts if not part.endswith(".slice")), "")
+    for part in parts:
         if found := _CONTAINER.fullmatch(part):
             container = found[1]
-    return Place(path, unit, container)
+    return Place(path, first if first.endswith((".service", ".scope")) else "", container)
 
 
 def service_of(unit: str, container: str, exe_or_name: str) -> str:

@@ -31,14 +31,10 @@ TRACEPOINTS: Final = {
     "on_cgroup": "cgroup_mkdir",
 }
 # Perf buffers, as the core collector's rings: pages for each processor, of which an ordinary user may lock some
-# 129; how many records wake, since waking for each costs a busy host 50%; where its slots in `lost` begin.
-BUFFERS: Final = {
-    "rare": (16, 1, layout.LOST_RARE),
-    "ends": (32, 64, layout.LOST_ENDS),
-    "bulk": (64, 64, 0),
-}
+# 129; how many records wake, since waking for each costs a busy host 50%.
+BUFFERS: Final = {"rare": (16, 1), "ends": (32, 64), "bulk": (64, 64)}
 TICK_S = 0.05  # what stays below that many is seen by looking
-LARGEST_DRAIN = 4096  # records of one buffer: a flood outruns Python, so what is more is counted and passed over
+LINGER_S = 0.002  # after each drain: in a flood the lock is for others too, who else wait for many drains
 
 
 class BccCollector:
@@ -63,8 +59,8 @@ class BccCollector:
         self._told_ns = 0
         self._cgroups = Cgroups()
         self._lock = threading.Lock()  # over buffers, counters and the order of hand-over
-        self._records: dict[str, list[bytes]] = {name: [] for name in BUFFERS}
-        self._passed_over = [0] * layout.LOST_SLOTS
+        self._records: list[bytes] = []  # of the drain under way
+        self._drains = 0
         self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
         self._thread: threading.Thread | None = None
         try:
@@ -88,16 +84,15 @@ class BccCollector:
         )
         for program in TRACEPOINTS:
             self._object.load(program)
-        for name, (pages, wakes, slots) in BUFFERS.items():
-            keeper = _Keeper(self._records[name], self._passed_over, slots)
-            self._object.open_buffer(name, pages=pages, wakeup_events=wakes, on_record=keeper)
+        for name, (pages, wakes) in BUFFERS.items():
+            self._object.open_buffer(name, pages=pages, wakeup_events=wakes, on_record=self._records.append)
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         opened.callback(os.close, self._closing)
         self._ready = opened.enter_context(select.epoll())
         for fd in (self._closing, *self._object.buffer_fds()):
             self._ready.register(fd, select.EPOLLIN)
         self._configure()
-        self._losses = self._counts()
+        self._losses = self._object.sums("lost")
         for program, tracepoint in TRACEPOINTS.items():
             self._object.attach(program, tracepoint)
 
@@ -142,7 +137,7 @@ class BccCollector:
 
     def lost(self) -> dict[str, int]:
         with self._lock:
-            counts = self._counts()
+            counts = self._object.sums("lost")
         return {kind: counts[slot] for slot, kind in evidence.LOST.items() if counts[slot]}
 
     def close(self) -> None:
@@ -168,6 +163,7 @@ class BccCollector:
                 self._hand_over()
                 if now_ns - self._told_ns >= TELL_EVERY_NS:
                     self._tell(now_ns)
+            time.sleep(LINGER_S)
 
     def _tell(self, now_ns: int) -> None:
         """How far the record is whole: to the time before, for now a program may run on another processor that has
@@ -179,11 +175,12 @@ class BccCollector:
 
     def _hand_over(self) -> None:
         """Drains the buffers and hands over, in the order of time."""
+        self._drains += 1
+        self._object.put("drains", libbpf.ARRAY_KEY, self._drains.to_bytes(8, "little"))
         self._object.drain()
         since_boot_ns = clock.boot_ns() - time.monotonic_ns()
-        records = [_since_boot(raw, since_boot_ns) for kept in self._records.values() for raw in kept]
-        for kept in self._records.values():
-            kept.clear()
+        records = [_since_boot(raw, since_boot_ns) for raw in self._records]
+        self._records.clear()
         events = [
             evidence.to_wire(record, self._units)
             for record in records
@@ -210,11 +207,8 @@ class BccCollector:
         self._recent_exits.append(process)
         return True
 
-    def _counts(self) -> list[int]:
-        return [lost + passed for lost, passed in zip(self._object.sums("lost"), self._passed_over, strict=True)]
-
     def _tell_losses(self) -> None:
-        before, self._losses = self._losses, self._counts()
+        before, self._losses = self._losses, self._object.sums("lost")
         events = evidence.losses(before, self._losses, clock.boot_ns())
         if events:
             self._on_events(events)
@@ -235,19 +229,6 @@ class BccCollector:
                 f"install the headers of exactly this kernel, Linux {os.uname().release}",
             )
         self._early = [event for event in self._early if event not in told]
-
-
-class _Keeper:
-    """Takes the records of one buffer."""
-
-    def __init__(self, records: list[bytes], passed_over: list[int], slots: int) -> None:
-        self._records, self._passed_over, self._slots = records, passed_over, slots
-
-    def __call__(self, record: bytes) -> None:
-        if len(self._records) < LARGEST_DRAIN:
-            self._records.append(record)
-        else:
-            self._passed_over[self._slots + layout.HEAD.unpack_from(record)[1]] += 1
 
 
 def _without(programs: str) -> list[str]:

@@ -40,10 +40,21 @@
 		value_;                                                                                      \
 	})
 
+enum { KD_RARE, KD_ENDS, KD_BULK, KD_BUFFERS };
+
+/* A drain ends when a buffer is empty, which one that is filled faster than it is read never is: so this bounds it. */
+#define KD_MOST_IN_A_DRAIN 1024 /* records, by each processor into each buffer */
+struct kd_spent {
+	u64 drain;
+	u64 records;
+};
+
 BPF_PERF_OUTPUT(rare); /* watched targets and OOM kills: a flood can't push them out */
 BPF_PERF_OUTPUT(ends); /* signals that end a process, and the ends: a flood of others can't push them out */
 BPF_PERF_OUTPUT(bulk);
 BPF_PERCPU_ARRAY(lost, u64, KD_LOST_SLOTS);
+BPF_ARRAY(drains, u64, 1); /* how many the reader has begun */
+BPF_PERCPU_ARRAY(spent, struct kd_spent, KD_BUFFERS);
 BPF_ARRAY(config, struct kd_config, 1);
 BPF_TABLE("hash", u32, u64, watch, 1024);
 BPF_TABLE("lru_hash", u64, u64, condemned, 64);
@@ -146,6 +157,22 @@ KD_INLINE bool kd_is_watched(struct kd_config *cfg, u32 pid, u64 leader)
 	return start && *start == KD_READ(u64, leader, AT_task_struct_start) / cfg->tick_ns;
 }
 
+KD_INLINE bool kd_may_tell(u32 buffer)
+{
+	u32 only = 0;
+	u64 *drain = drains.lookup(&only);
+	struct kd_spent *here = spent.lookup(&buffer);
+
+	if (!drain || !here)
+		return false;
+	if (here->drain != *drain) {
+		here->drain = *drain;
+		here->records = 0;
+	}
+	here->records += 1;
+	return here->records <= KD_MOST_IN_A_DRAIN;
+}
+
 KD_INLINE void kd_count_lost(u32 slot)
 {
 	u64 *count = lost.lookup(&slot);
@@ -244,12 +271,12 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	event->group = ctx->args[3] != 0;
 	event->verdict = ctx->args[4];
 	if (watched) {
-		if (rare.perf_submit(ctx, event, sizeof(*event)))
+		if (!kd_may_tell(KD_RARE) || rare.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_WATCHED_SIGNAL);
 	} else if (deadly) {
-		if (ends.perf_submit(ctx, event, sizeof(*event)))
+		if (!kd_may_tell(KD_ENDS) || ends.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_DEADLY_SIGNAL);
-	} else if (bulk.perf_submit(ctx, event, sizeof(*event))) {
+	} else if (!kd_may_tell(KD_BULK) || bulk.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_SIGNAL);
 	}
 	return 0;
@@ -295,9 +322,9 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	kd_describe(&event->process, task, leader, pid, cfg->pid_ns);
 	event->status = status;
 	if (watched) {
-		if (rare.perf_submit(ctx, event, sizeof(*event)))
+		if (!kd_may_tell(KD_RARE) || rare.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_WATCHED_EXIT);
-	} else if (ends.perf_submit(ctx, event, sizeof(*event))) {
+	} else if (!kd_may_tell(KD_ENDS) || ends.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_EXIT);
 	}
 	return 0;
@@ -323,9 +350,9 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	kd_describe(&event->process, task, leader, pid, cfg->pid_ns);
 	bpf_probe_read_str(event->file, sizeof(event->file), (void *)KD_READ(u64, program, AT_linux_binprm_filename));
 	if (watched) {
-		if (rare.perf_submit(ctx, event, sizeof(*event)))
+		if (!kd_may_tell(KD_RARE) || rare.perf_submit(ctx, event, sizeof(*event)))
 			kd_count_lost(KD_LOST_WATCHED_EXEC);
-	} else if (bulk.perf_submit(ctx, event, sizeof(*event))) {
+	} else if (!kd_may_tell(KD_BULK) || bulk.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_EXEC);
 	}
 	return 0;
@@ -452,7 +479,7 @@ int on_oom(struct bpf_raw_tracepoint_args *ctx)
 	kd_describe_current(&event->trigger, cfg->pid_ns);
 	kd_measure(event, victim);
 	kd_find_limit(event, bpf_get_current_task(), victim);
-	if (rare.perf_submit(ctx, event, sizeof(*event)))
+	if (!kd_may_tell(KD_RARE) || rare.perf_submit(ctx, event, sizeof(*event)))
 		kd_count_lost(KD_LOST_OOM);
 	return 0;
 }
@@ -473,7 +500,7 @@ int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
 	KD_BEGIN(event, KD_CGROUP, 0);
 	event->id = kd_cgroup_id(cgroup);
 	bpf_probe_read_str(event->path, sizeof(event->path), (void *)ctx->args[1]);
-	if (ends.perf_submit(ctx, event, sizeof(*event)))
+	if (!kd_may_tell(KD_ENDS) || ends.perf_submit(ctx, event, sizeof(*event)))
 		kd_count_lost(KD_LOST_CGROUP);
 	return 0;
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import Hello, OpenStrike
 from killdeer.v1.operator_pb2 import StrikeView
-from killdeer.v1.process_pb2 import HaltRecord, StorePosition, StrikeState
+from killdeer.v1.process_pb2 import HaltRecord, Reason, StorePosition, StrikeState
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
@@ -144,7 +144,9 @@ def told_by(host: str, hello: Hello, known: Halts, unix_ms: int) -> Halts:
 
 
 def open_strike(row: StrikeRow) -> OpenStrike:
-    return OpenStrike(command_id=row.view.command_id, victim=row.view.victim, action=row.view.action)
+    view = row.view
+    doubtful = view.reason == Reason.REASON_QUARANTINED
+    return OpenStrike(command_id=view.command_id, victim=view.victim, action=view.action, doubtful=doubtful)
 
 
 def _unknown_session(row: HostRow | None, hello: Hello) -> str:
@@ -178,6 +180,8 @@ def _quarantine(
             view = StrikeView()
             view.CopyFrom(strike.view)
             view.state = StrikeState.STRIKE_STATE_UNKNOWN
+            # The mark stays over the acceptance: what this host's journal does not hold, an older one may have.
+            view.reason = Reason.REASON_QUARANTINED
             view.detail = f"{host} is quarantined: {why}"
             changes.append(PutStrike(replace(strike, view=view)))
     return tuple(changes), (Audited(WHO, "host.quarantined", host, why),)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from killdeer.v1.agent_pb2 import StrikeUpdate
 from killdeer.v1.operator_pb2 import StrikeView
-from killdeer.v1.process_pb2 import Blow, StrikeState
+from killdeer.v1.process_pb2 import Blow, Reason, StrikeState
 from killdeer_coordinator.core import ledger
 from killdeer_coordinator.core.books import Books, Decide, Decision, Permit
 
@@ -86,7 +86,7 @@ def told(host: str, update: StrikeUpdate) -> Decide:
         if row is None or row.view.victim.host != host:
             return Decision()
         view = merged(row.view, update)
-        decision = _settle(update, view)(books)
+        decision = _settle(update, view, row.view.reason)(books)
         permit = books.permits.get(row.permit_id)
         after = decision.answer
         released = (
@@ -97,11 +97,12 @@ def told(host: str, update: StrikeUpdate) -> Decide:
     return decide
 
 
-def _settle(update: StrikeUpdate, view: StrikeView) -> Decide:
+def _settle(update: StrikeUpdate, view: StrikeView, known_reason: Reason) -> Decide:
+    """After a quarantine no journal's word that nothing was sent releases anything (rules R16 and R23)."""
     command_id = update.command_id
     if update.settled or update.state == StrikeState.STRIKE_STATE_RECOVERED:
         return _with_time(command_id, view, ledger.release)
-    if update.used_up and not hit(view):
+    if update.used_up and not hit(view) and known_reason != Reason.REASON_QUARANTINED:
         return ledger.release(command_id, "refused", never_sent=True, view=view)
     if hit(view):
         return ledger.struck(command_id, view)

@@ -230,14 +230,16 @@ class Welcome(_message.Message):
     def __init__(self, halts: _Optional[_Union[_process_pb2.HaltSet, _Mapping]] = ..., session: _Optional[str] = ..., lease_ms: _Optional[int] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., open: _Optional[_Iterable[_Union[OpenStrike, _Mapping]]] = ..., heartbeat_ms: _Optional[int] = ...) -> None: ...
 
 class OpenStrike(_message.Message):
-    __slots__ = ("command_id", "victim", "action")
+    __slots__ = ("command_id", "victim", "action", "doubtful")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     VICTIM_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    DOUBTFUL_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     victim: _process_pb2.Identity
     action: _process_pb2.Action
-    def __init__(self, command_id: _Optional[str] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ...) -> None: ...
+    doubtful: bool
+    def __init__(self, command_id: _Optional[str] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., doubtful: _Optional[bool] = ...) -> None: ...
 
 class LeaseRenewal(_message.Message):
     __slots__ = ("heartbeat_boot_ns", "lease_ms", "halts", "position")

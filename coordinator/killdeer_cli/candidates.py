@@ -34,7 +34,8 @@ def candidates(
     """List the processes that match now, on every host or some, with the guard's verdict on each."""
     selector, labels, asked = words.selector(terms), words.host_labels(on), words.action(action)
     with connected(ctx) as client:
-        refuse_unknown(client, [name for label in labels if label.key == "host" for name in label.values])
+        named = [name for label in labels if label.key == "host" for name in label.values]
+        refuse_unknown(client, named, globs=True)
         response = client.list_candidates(labels, selector, asked)
     if as_json:
         print_json(response)

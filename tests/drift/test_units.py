@@ -26,6 +26,8 @@ from killdeer_coordinator.example import example_toml
 
 PROGRAMS = re.compile(r"/opt/killdeer/bin/killdeer-(?:agent|coordinator)\b")
 AGENT, COORDINATOR, DEEP = "killdeer-agent.service", "killdeer-coordinator.service", "10-deep.conf"
+# Not beside the unit: what a host has not copied must not count when the unit is looked at.
+DROP_INS = "drop-ins"
 BASE = {"CAP_KILL", "CAP_BPF", "CAP_PERFMON"}
 WITH_DEEP = BASE | {"CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"}
 # systemd 252 knows no back-off; it says so, and goes on.
@@ -75,7 +77,7 @@ def values(settings: list[Setting], key: str) -> set[str]:
 
 
 def files_of_the_agent(shipped: Path, deep: bool) -> list[Path]:
-    return [shipped / AGENT, *([shipped / f"{AGENT}.d" / DEEP] if deep else [])]
+    return [shipped / AGENT, *([shipped / DROP_INS / DEEP] if deep else [])]
 
 
 @pytest.mark.parametrize(("deep", "wanted"), [(False, BASE), (True, WITH_DEEP)])
@@ -101,7 +103,7 @@ def test_each_capability_stands_below_its_reason(shipped: Path, deep: bool) -> N
 
 @pytest.mark.parametrize("name", [AGENT, COORDINATOR])
 def test_systemd_reads_the_units_without_a_complaint(units: Path, shipped: Path, name: str) -> None:
-    shutil.copytree(shipped / f"{AGENT}.d", units / f"{AGENT}.d")
+    shutil.copytree(shipped / DROP_INS, units / f"{AGENT}.d")
     result = analyze("verify", "--man=no", f"./{name}", cwd=units)
     complaints = [line for line in result.stderr.splitlines() if not NEWER_THAN_252.search(line)]
     assert (result.returncode, complaints) == (0, [])
@@ -113,7 +115,7 @@ def test_systemd_reads_the_units_without_a_complaint(units: Path, shipped: Path,
 def test_systemd_scores_the_exposure_low(units: Path, shipped: Path, name: str, deep: bool, most: float) -> None:
     if deep:
         (units / f"{AGENT}.d").mkdir()
-        shutil.copy(shipped / f"{AGENT}.d" / DEEP, units / f"{AGENT}.d")
+        shutil.copy(shipped / DROP_INS / DEEP, units / f"{AGENT}.d")
     result = analyze("security", "--offline=true", "--no-pager", f"./{name}", cwd=units)
     found = re.search(rf"exposure level for {re.escape(name)}: ([0-9.]+)", result.stdout)
     assert found, result.stderr
@@ -354,5 +356,5 @@ def test_the_drop_in_that_refusals_name_is_there(shipped: Path) -> None:
 
     named = re.findall(r"[\w-]+\.conf", proc._DEEP)
     assert named == [DEEP]
-    assert (shipped / f"{AGENT}.d" / DEEP).is_file()
+    assert (shipped / DROP_INS / DEEP).is_file()
     assert Units((shipped,)).names() == [AGENT, COORDINATOR]

@@ -282,6 +282,17 @@ def test_a_host_that_nobody_knows_is_refused_by_name(operator: FakeOperator, typ
     assert killdeer(*[word.replace("a-9", "a-1") for word in typed]).code == 0
 
 
+def test_a_glob_of_hosts_is_known_by_any_that_it_matches(operator: FakeOperator) -> None:
+    operator.answers["ListHosts"] = lambda request, context: o.ListHostsResponse(hosts=[o.HostView(host="a-1")])
+    assert killdeer("candidates", "name=x", "--on", "host=a-*").code == 0
+    assert killdeer("candidates", "name=x", "--on", "host=b-*").code == 2
+
+
+def test_who_follows_may_wait_for_a_host_that_has_yet_to_come(operator: FakeOperator) -> None:
+    assert killdeer("events", "--host", "a-9", "--follow").code == 0
+    assert operator.requests("WatchEvents")[0].host == "a-9"
+
+
 def test_a_limit_of_0_is_shown_as_one_and_no_limit_as_none(operator: FakeOperator) -> None:
     operator.answers["ListLimits"] = lambda request, context: o.ListLimitsResponse(
         limits=[

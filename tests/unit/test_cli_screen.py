@@ -1,5 +1,7 @@
 """Text from afar on the screen: nothing in it steers the terminal, and a row stays a row."""
 
+from collections.abc import Iterator
+
 import pytest
 from rich.console import Group
 from rich.live import Live
@@ -13,9 +15,13 @@ SHOWN = "a␛]0;title␇b�31mc␡"
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
-    screen.cache_clear()
-    errors.cache_clear()
+def fresh() -> Iterator[None]:
+    """Consoles made under a test's settings, and none left behind."""
+    for console in (screen, errors):
+        console.cache_clear()
+    yield
+    for console in (screen, errors):
+        console.cache_clear()
 
 
 def test_a_plain_line_and_an_error_show_control_characters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,7 +188,7 @@ def _of_supervision(experiment: Intake, hosts: Sequence[HostScan]) -> Iterator[s
     for service, count in sorted(Counter(key.service for key in alone).items()):
         hosts_of = sorted({key.host for key in alone if key.service == service})
         named = ", ".join(hosts_of[:HOSTS_NAMED]) + (", …" if len(hosts_of) > HOSTS_NAMED else "")
-        yield f"nothing is known to restart {service} on {named} ({count} of it may be hit): it would stay down"
+        yield f"nothing is known to restart {service} on {named} ({count} of it may be hit): it may stay down"
 
 
 def _of_fleet(limits: RunLimits, books: Books) -> Iterator[str]:

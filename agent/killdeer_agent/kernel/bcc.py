@@ -7,7 +7,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,10 +16,10 @@ from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_agent.kernel import bcctypes, clock, evidence, layout, libbpf, obstacle, rehearsal
 from killdeer_agent.kernel.bccfind import find_bcc
 from killdeer_agent.kernel.bccobject import BccObject
-from killdeer_agent.kernel.cgroups import Cgroups
 from killdeer_agent.kernel.collector import SIGNALS, TELL_EVERY_NS, OnEvents, OnTold
 from killdeer_agent.kernel.kerneltypes import kernel_types
 from killdeer_agent.kernel.obstacle import CollectorUnavailable
+from killdeer_agent.kernel.reading import Reading
 
 PROGRAMS: Final = Path(__file__).with_name("bcc_programs.c")
 TRACEPOINTS: Final = {
@@ -57,11 +56,10 @@ class BccCollector:
         self._on_events: OnEvents = self._early.extend
         self._on_told: OnTold | None = None
         self._told_ns = 0
-        self._cgroups = Cgroups()
+        self._reading = Reading(self._units)
         self._lock = threading.Lock()  # over buffers, counters and the order of hand-over
         self._records: list[bytes] = []  # of the drain under way
         self._drains = 0
-        self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
         self._thread: threading.Thread | None = None
         try:
             with ExitStack() as opened:
@@ -181,31 +179,9 @@ class BccCollector:
         since_boot_ns = clock.boot_ns() - time.monotonic_ns()
         records = [_since_boot(raw, since_boot_ns) for raw in self._records]
         self._records.clear()
-        events = [
-            evidence.to_wire(record, self._units)
-            for record in records
-            if not self._made(record) and self._first_time(record)
-        ]
+        events = self._reading.events(records)
         if events:
-            events.sort(key=_at)
-            for event in events:
-                self._cgroups.name(event)
             self._on_events(events)
-
-    def _made(self, record: bytes) -> bool:
-        made = evidence.new_cgroup(record)
-        if made is not None:
-            self._cgroups.made(*made)
-        return made is not None
-
-    def _first_time(self, record: bytes) -> bool:
-        process = evidence.doubtful_exit(record)
-        if process is None:
-            return True
-        if process in self._recent_exits:
-            return False
-        self._recent_exits.append(process)
-        return True
 
     def _tell_losses(self) -> None:
         before, self._losses = self._losses, self._object.sums("lost")
@@ -241,10 +217,6 @@ def _since_boot(raw: bytes, since_boot_ns: int) -> bytes:
     at: int
     at, kind, _ = layout.HEAD.unpack_from(raw)
     return (at + since_boot_ns).to_bytes(8, "little") + raw[8 : bcctypes.SIZES[kind]]
-
-
-def _at(event: KernelEvent) -> int:
-    return event.at_boot_ns
 
 
 def _pid_key(pid: int) -> bytes:

@@ -5,7 +5,6 @@ import select
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Protocol
 from killdeer.v1.agent_pb2 import EvidenceLevel
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_agent.kernel import clock, evidence, layout, libbpf, obstacle
-from killdeer_agent.kernel.cgroups import Cgroups
 from killdeer_agent.kernel.obstacle import CollectorUnavailable
+from killdeer_agent.kernel.reading import Reading
 from killdeer_agent.kernel.ring import Ring, open_ring
 
 __all__ = [
@@ -121,9 +120,8 @@ class CoreCollector:
         self._on_events: OnEvents = _nobody
         self._on_told: OnTold | None = None
         self._told_ns = 0
-        self._cgroups = Cgroups()
+        self._reading = Reading(self._units)
         self._lock = threading.Lock()  # over rings, counters and the order of hand-over
-        self._recent_exits: deque[tuple[int, int]] = deque(maxlen=64)
         self._came = False  # events, since the thread looked last; `flush` may have taken them
         self._thread: threading.Thread | None = None
         self._stack = ExitStack()
@@ -245,32 +243,10 @@ class CoreCollector:
     def _hand_over(self, limit: int = BATCH) -> None:
         """Drains each ring and hands over, in the order of time."""
         records = [record for ring in self._rings for record in ring.drain(limit)]
-        events = [
-            evidence.to_wire(record, self._units)
-            for record in records
-            if not self._made(record) and self._first_time(record)
-        ]
+        events = self._reading.events(records)
         if events:
-            events.sort(key=_at)
-            for event in events:
-                self._cgroups.name(event)
             self._came = True
             self._on_events(events)
-
-    def _made(self, record: bytes) -> bool:
-        made = evidence.new_cgroup(record)
-        if made is not None:
-            self._cgroups.made(*made)
-        return made is not None
-
-    def _first_time(self, record: bytes) -> bool:
-        process = evidence.doubtful_exit(record)
-        if process is None:
-            return True
-        if process in self._recent_exits:
-            return False
-        self._recent_exits.append(process)
-        return True
 
     def _tell_losses(self) -> None:
         before, self._losses = self._losses, self._lost.sums()
@@ -319,10 +295,6 @@ def _poll_for(opened: ExitStack, *fds: int) -> select.epoll:
 
 def _nobody(_events: list[KernelEvent]) -> None:
     """Who is told before `start`: nothing is drained until then."""
-
-
-def _at(event: KernelEvent) -> int:
-    return event.at_boot_ns
 
 
 def _pid_key(pid: int) -> bytes:

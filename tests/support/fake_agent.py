@@ -157,8 +157,8 @@ class FakeAgent:
         return said
 
     def _back(self, command: str, now_ns: int) -> a.ConnectRequest:
-        free = next(ordinal for ordinal in range(self.workers) if ordinal not in self.pids)
-        self.pids[free] = self._next_pid
+        free = (ordinal for ordinal in range(self.workers) if ordinal not in self.pids)
+        self.pids[next(free, 0)] = self._next_pid
         self._next_pid += 1
         blows = self.strikes[command].blows
         return self._says(command, p.STRIKE_STATE_RECOVERED, blows=blows, settled=True, at_boot_ns=now_ns)

@@ -198,6 +198,18 @@ def test_r7_not_after_counts_from_the_heartbeat_that_was_answered() -> None:
     assert sent.strike.not_after_boot_ns - 10_000 * MS in renewals
 
 
+def test_a_wave_waits_for_a_candidate_that_another_runs_strike_still_holds() -> None:
+    w = world(FakeAgent("a-1", workers=1, recovers_ms=8_000, keeps_victims=True))
+    first = run(w, file())
+    w.run(500)
+    w.ask(o.AbortRunRequest(run=first), "operator")
+    assert ended(w, first, 5_000).verdict == o.RUN_VERDICT_ABORTED
+    assert len(w.store.in_flight) == 1
+    view = ended(w, run(w, file(), key="another"))
+    assert view.verdict == o.RUN_VERDICT_HELD, view.why
+    assert states(view) == ["recovered"]
+
+
 def test_a_wave_is_as_patient_as_its_victims_one_after_the_other() -> None:
     w = world(FakeAgent("a-1", workers=8, recovers_ms=15_000))
     view = ended(w, run(w, file("{name: all, strikes: 8}")), 200_000)

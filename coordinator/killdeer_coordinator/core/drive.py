@@ -35,7 +35,7 @@ class Drive:
         self._survey: Survey | None = None
         self._looking = False  # a survey is under way
         self._granting = False  # a permit was asked for
-        self._waiting_for = ""  # the limit that was said last
+        self._waiting_for = ""  # what was said last
 
     def advance(self) -> None:
         """Once a tick, and whenever something it waits for has come."""
@@ -110,8 +110,10 @@ class Drive:
         run = self.run
         queued = [same(flight.view.victim) for flight in wave.queue]
         choice = eligible(survey, [*self._ground.busy(), *queued])
-        if not choice and any(not flight.resolved for flight in wave.flights) and self._now < wave.until_ns:
-            wave.again_ns = self._now + RETRY_NS  # all are in flight: it is this step's turn when one is back
+        flying = counted(survey) or any(not flight.resolved for flight in wave.flights)
+        if not choice and flying and self._now < wave.until_ns:
+            wave.again_ns = self._now + RETRY_NS  # all are in flight, of any run: its turn comes when one is back
+            self._say_waiting(f"step {step.step}: waits, every candidate is in a strike that is still open")
             return
         wave.steps.pop(0)
         keys = draw(run.row.seed, step.wave_name, step.step, choice, step.strikes)
@@ -194,12 +196,16 @@ class Drive:
             flight.permitted(permit_id(flight), self._now)
             self.run.revert(flight)
             return
-        if self._waiting_for != withheld.detail:
-            self._waiting_for = withheld.detail
-            self.run.say(f"permit withheld: {place(flight.view)}: {withheld.detail}")
+        self._say_waiting(f"permit withheld: {place(flight.view)}: {withheld.detail}", withheld.detail)
         alike = withheld_alike(flight, wave.queue, withheld, self._ground.errands.now)
         if withheld.hopeless:
             self.run.expire(alike, withheld.detail)
+
+    def _say_waiting(self, line: str, why: str = "") -> None:
+        """Once for each reason, until something is sent."""
+        if self._waiting_for != (why or line):
+            self._waiting_for = why or line
+            self.run.say(line)
 
     def _young(self, survey: Survey) -> bool:
         return self._now - survey.begun_ns < SURVEY_GOOD_FOR_NS

@@ -9,7 +9,8 @@ STAMP := $(VENV)/.set-up
 
 # What the machine itself must have: to run, to test, to build.
 APT_RUN := python3-venv libbpf1 util-linux procps
-APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc
+APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc postgresql
+APT_BENCH := nats-server bpftrace
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 .PHONY: help setup demo test check bench generate lock clean
@@ -42,7 +43,24 @@ check: $(STAMP) ## style, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+SEEDS ?= 2000
+.PHONY: simulate simulate-elsewhere
+simulate: setup-test ## SEEDS histories of both cores in a simulated world, and a table of what they reached
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+OTHER ?= python3.13
+simulate-elsewhere: $(STAMP) ## the same histories under another version of Python: OTHER=python3.13
+	@test -x build/other/bin/python || $(OTHER) -m venv build/other
+	@build/other/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@PYTHONPATH=proto:agent:coordinator build/other/bin/python -m tests.simulation --digests 20 > build/other/digests
+	@$(BIN)/python -m tests.simulation --digests 20 | diff - build/other/digests && echo "the same on $(OTHER)"
+
+.PHONY: simulate-bugs
+simulate-bugs: setup-test ## the first history that finds each deliberate bug, where the known one no longer does
+	@$(BIN)/python -m tests.simulation.bugs_hunt
+
 bench: setup-test ## measures, as ratios against a reference in the same run
+	@$(call install,$(APT_BENCH))
 	@$(BIN)/python tests/bench/run.py
 
 generate: setup-test ## protobuf code and the BPF object, from their sources

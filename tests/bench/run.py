@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_choose, bench_rest, bench_strike
+from tests.bench import bench_choose, bench_collector, bench_halt, bench_permits, bench_rest, bench_strike
 
 RESULT_FILE = Path("build/bench.json")
 
@@ -25,6 +25,9 @@ def main() -> None:
         ("choosing among 2,000 processes", bench_choose.run),
         ("striking", bench_strike.run),
         ("at rest", bench_rest.run),
+        ("the kernel's record", bench_collector.run),
+        ("halting a fleet", bench_halt.run),
+        ("granting permits", bench_permits.run),
     )
     console = Console(stderr=True)
     for name, run in benches:

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 
-from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
+from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, RUN_VERDICT_HALTED, RUN_VERDICT_HELD
 from killdeer.v1.process_pb2 import STRIKE_STATE_STRUCK, HaltRecord, KernelEvent, StorePosition
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
+    CoordinatorRow,
     Decision,
     FleetLimits,
+    Letter,
+    PutCoordinator,
     PutHalt,
     PutHost,
     PutPermit,
@@ -21,6 +23,7 @@ from killdeer_coordinator.core.books import (
     PutStrike,
     ReleaseHalts,
     SetLimit,
+    VoidLetters,
 )
 from killdeer_coordinator.store import Store, StoreFailure
 from tests.support.rows import (
@@ -45,10 +48,9 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Store]:
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/killdeer.db"
-    opened = Store.open(url, limits=CONFIGURED, clock=clock)
+@pytest.fixture
+def store(store_url: str, clock: SetClock) -> Iterator[Store]:
+    opened = Store.open(store_url, limits=CONFIGURED, clock=clock)
     yield opened
     opened.close()
 
@@ -223,6 +225,23 @@ def test_a_halt_stays_known_and_its_first_record_stands(store: Store) -> None:
     assert store.read().halts.active == ()
 
 
+def test_the_books_hold_the_runs_that_the_halts_in_force_have_stopped(store: Store, clock: SetClock) -> None:
+    for run_id, ended_ms, verdict in (
+        ("r1", NOW_MS - DAY_MS, RUN_VERDICT_HALTED),  # by an earlier halt
+        ("r2", NOW_MS - 60_000, RUN_VERDICT_HALTED),  # clocks differ
+        ("r3", NOW_MS + 1, RUN_VERDICT_HALTED),
+        ("r4", NOW_MS + 1, RUN_VERDICT_HELD),
+    ):
+        row = run_row(run_id, state=RUN_STATE_ENDED)
+        store.decide(putting(PutRun(replace(row, verdict=verdict, ended_ms=ended_ms))))
+    clock.now_ms = NOW_MS + DAY_MS
+    assert not store.read().halted
+    store.decide(putting(PutHalt(HaltRecord(id="h1", by="alice", at_unix_ms=NOW_MS))))
+    assert set(store.read().halted) == {"r2", "r3"}
+    store.decide(putting(ReleaseHalts(("h1",))))
+    assert not store.read().halted
+
+
 def test_a_limit_that_an_operator_set_goes_before_the_configured_one(store: Store) -> None:
     store.decide(putting(SetLimit("in_flight", 1, "alice"), SetLimit("per_zone", 4, "alice")))
     store.decide(putting(SetLimit("in_flight", 2, "bob")))
@@ -263,6 +282,39 @@ def test_positions_are_known_by_their_hash(store: Store) -> None:
     assert store.read().position_known(first)
 
 
+# --- what coordinators share --------------------------------------------------------------------------------
+
+
+def letter(recipient: str, told: bytes = b"", heard: bytes = b"") -> Letter:
+    return Letter(
+        sender="north", recipient=recipient, host="alpha", session="s", told=told, heard=heard, until_ms=7
+    )
+
+
+def test_a_letter_is_collected_once_by_whom_it_is_for_and_in_order(store: Store, clock: SetClock) -> None:
+    store.post([letter("south", b"1"), letter("west", b"2")])
+    store.post([letter("south", heard=b"3")])
+    clock.now_ms += 5
+    assert store.collect("south") == (NOW_MS + 5, [letter("south", b"1"), letter("south", heard=b"3")])
+    assert store.collect("south")[1] == []
+    assert store.collect("west")[1] == [letter("west", b"2")]
+
+
+def test_a_coordinators_letters_are_void_with_the_decision_that_says_so(store: Store) -> None:
+    store.post([letter("south", b"1")])
+    store.post([replace(letter("north"), sender="west"), replace(letter("south", b"2"), sender="west")])
+    store.decide(putting(VoidLetters("north")))
+    assert store.collect("north")[1] == []
+    assert [one.told for one in store.collect("south")[1]] == [b"2"]
+
+
+def test_coordinators_are_known_by_their_rows(store: Store) -> None:
+    row = CoordinatorRow(coordinator="north", instance="i1", since_ms=1, seen_ms=2)
+    store.decide(putting(PutCoordinator(row)))
+    store.decide(putting(PutCoordinator(replace(row, seen_ms=3))))
+    assert store.read().coordinators == {"north": replace(row, seen_ms=3)}
+
+
 # --- the second belt ----------------------------------------------------------------------------------------
 
 
@@ -294,7 +346,7 @@ def test_no_client_key_starts_two_runs(store: Store) -> None:
 
 
 def test_no_permit_is_without_a_run(store: Store) -> None:
-    with pytest.raises(StoreFailure, match="FOREIGN KEY"):
+    with pytest.raises(StoreFailure, match=r"(?i)foreign key"):
         store.decide(putting(PutPermit(permit(1))))
     assert not store.read().permits
 
@@ -306,7 +358,17 @@ def test_a_driver_with_an_older_fence_changes_nothing(store: Store) -> None:
     assert store.read().runs["r1"].fence == 2
 
 
-def test_only_sqlite_is_opened() -> None:
-    for url in ("postgresql://localhost/killdeer", "not a url", "sqlite:///x.db?mode=ro"):
-        with pytest.raises(StoreFailure, match="cannot open the store"):
-            Store.open(url)
+def test_what_no_database_text_holds_is_kept_readable_and_the_chain_stays_whole(store: Store) -> None:
+    store.decide(
+        putting(PutRun(run_row(key="a\0b")), audit=(Audited("a\0b", "run.started", "r1", "\0", {"x": "\0"}),))
+    )
+    assert store.verify_audit() == ""
+    [entry] = store.audit()
+    assert (entry.who, entry.why, entry.details) == ("a\ufffdb", "\ufffd", '{"x":"\\u0000"}')
+    assert store.read().run_of_key("a\0b") == "r1"
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/killdeer", "not a url", "sqlite:///x.db?mode=ro"])
+def test_only_sqlite_and_postgresql_are_opened(url: str) -> None:
+    with pytest.raises(StoreFailure, match="cannot open the store"):
+        Store.open(url)

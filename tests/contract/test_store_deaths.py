@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -23,10 +22,9 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Store]:
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/killdeer.db"
-    opened = Store.open(url, clock=clock)
+@pytest.fixture
+def store(store_url: str, clock: SetClock) -> Iterator[Store]:
+    opened = Store.open(store_url, clock=clock)
     yield opened
     opened.close()
 
@@ -266,42 +264,6 @@ def test_what_was_there_before_the_death_is_no_successor(store: Store) -> None:
 
 
 # --- how often ----------------------------------------------------------------------------------------------
-
-
-def died_in_turn(times: int, apart_s: float, **fields: Any) -> list[p.KernelEvent]:
-    """One after another, each begun when the one before had died; the last at AT_NS."""
-    first = AT_NS - int((times - 1) * apart_s * SECOND_NS)
-    return [
-        death(number + 1, at_ns=first + int(number * apart_s * SECOND_NS), age_ms=int(apart_s * 1_000), **fields)
-        for number in range(times)
-    ]
-
-
-def test_five_lives_in_a_row_within_ten_minutes_are_a_restart_loop(store: Store) -> None:
-    store.append_events("alpha", died_in_turn(5, 120))
-    newest, before = store.explain("alpha", "pay*", 2)
-    assert (newest.deaths_in_hour, newest.restart_loop) == (5, True)
-    assert (before.deaths_in_hour, before.restart_loop) == (4, False), "as it was then"
-
-
-def test_a_loop_that_runs_fast_is_seen_too(store: Store) -> None:
-    store.append_events("alpha", died_in_turn(5, 0.01))
-    assert store.explain("alpha", "5")[0].restart_loop
-
-
-@pytest.mark.parametrize(
-    "events",
-    [
-        died_in_turn(5, 160),
-        died_in_turn(5, 1, cause=p.CAUSE_STRIKE),
-        [death(number, at_ns=AT_NS + number) for number in range(1, 9)],
-        [*died_in_turn(4, 1), death(9, unit="nginx.service", service="nginx.service", age_ms=1)],
-    ],
-    ids=["too slow", "our strikes", "killed together", "of another service"],
-)
-def test_other_deaths_are_no_restart_loop(store: Store, events: list[p.KernelEvent]) -> None:
-    store.append_events("alpha", events)
-    assert not any(one.restart_loop for one in store.explain("alpha", "*", 20))
 
 
 def test_deaths_are_counted_over_the_hour_up_to_each(store: Store, clock: SetClock) -> None:

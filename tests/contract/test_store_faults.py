@@ -89,10 +89,10 @@ def file(tmp_path: Path) -> Path:
         ("after it", True),
     ],
 )
-def test_a_kill_at_any_moment_leaves_all_or_nothing(file: Path, moment: str, written: bool) -> None:
-    killed = run_python(KILLED_AT, f"sqlite:///{file}", moment)
+def test_a_kill_at_any_moment_leaves_all_or_nothing(durable_url: str, moment: str, written: bool) -> None:
+    killed = run_python(KILLED_AT, durable_url, moment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    store = Store.open(f"sqlite:///{file}")  # the dead one's lock is gone with it
+    store = Store.open(durable_url)  # the dead one's lock is gone with it
     books = store.read()
     assert (len(books.runs), len(books.permits), len(books.strikes)) == ((1, 3, 3) if written else (0, 0, 0))
     assert books.position.length == (4 if written else 0)

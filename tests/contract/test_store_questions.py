@@ -23,10 +23,9 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Store]:
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/killdeer.db"
-    opened = Store.open(url, clock=clock)
+@pytest.fixture
+def store(store_url: str, clock: SetClock) -> Iterator[Store]:
+    opened = Store.open(store_url, clock=clock)
     yield opened
     opened.close()
 

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,59 +10,91 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hatchling.builders.wheel import WheelBuilder
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, make_url
 
 from killdeer_coordinator.store import migrate
-from killdeer_coordinator.store.engine import deciding, open_engine, sqlite_url
+from killdeer_coordinator.store.database import Database
+from killdeer_coordinator.store.postgres import open_postgres
 from killdeer_coordinator.store.schema import metadata
+from killdeer_coordinator.store.sqlite import open_sqlite
 
 ROOT = Path(__file__).parents[2]
 
+# Name and words of all that a schema consists of.
+KEPT = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%%'",
+    "postgresql": """
+        SELECT table_name, concat_ws(' ', column_name, data_type, character_maximum_length, collation_name,
+            column_default, is_nullable) FROM information_schema.columns WHERE table_schema = current_schema()
+        UNION ALL SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = current_schema()
+        UNION ALL SELECT conrelid::regclass::text, concat_ws(' ', conname, pg_get_constraintdef(oid))
+            FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+    """,
+}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database that nobody has migrated."""
+    if request.param == "sqlite":
+        opened = open_sqlite(make_url("sqlite://"))
+    else:
+        name = request.getfixturevalue("database")
+        opened = open_postgres(make_url(request.getfixturevalue("postgres").url(name)))
+    yield opened
+    opened.close()
+
+
+def migrated(database: Database) -> Connection:
+    connection = database.deciding.connect()
+    connection.begin()
+    database.prepare(connection)
+    migrate.upgrade(connection)
+    return connection
+
 
 def tables(connection: Connection) -> dict[str, list[str]]:
-    """Every table and index as SQLite keeps it, its clauses sorted: their order says nothing."""
-    found = connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        " AND name <> 'alembic_version'"
-    )
-    return {name: sorted(re.split(r",\s*\n|\n", sql.replace("\t", "").strip())) for name, sql in found}
+    """Every table and index as the database keeps it, its clauses sorted: their order says nothing."""
+    kept: dict[str, list[str]] = {}
+    for name, words in connection.exec_driver_sql(KEPT[connection.dialect.name]):
+        kept.setdefault(name, []).extend(re.split(r",\s*\n|\n", words.replace("\t", "").strip()))
+    return {name: sorted(clauses) for name, clauses in kept.items() if "alembic" not in name}
 
 
-def test_the_migrated_schema_is_the_one_of_the_code() -> None:
-    migrated, declared = open_engine(sqlite_url("sqlite://")), create_engine("sqlite://")
-    with deciding(migrated) as connection:
-        migrate.upgrade(connection)
+def test_the_migrated_schema_is_the_one_of_the_code(empty: Database) -> None:
+    with migrated(empty) as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
         one = tables(connection)
-    with declared.begin() as connection:
+        connection.rollback()
+    with empty.deciding.connect() as connection, connection.begin() as transaction:
         metadata.create_all(connection)
         other = tables(connection)
-    migrated.dispose()
-    declared.dispose()
+        transaction.rollback()
     assert differences == []
     assert one == other, "checks and defaults too, which Alembic does not compare"
     assert set(metadata.tables) <= set(one)
 
 
-def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_nothing(
+    empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [head] = ScriptDirectory(str(migrate.SCRIPTS)).get_heads()
     (tmp_path / "versions").mkdir()
     for script in migrate.SCRIPTS.rglob("*.py"):
         (tmp_path / script.relative_to(migrate.SCRIPTS)).write_text(script.read_text())
     (tmp_path / "versions" / "r9999_breaks.py").write_text(
         "from alembic import op\n"
         "revision = '9999'\n"
-        "down_revision = '0001'\n"
+        f"down_revision = '{head}'\n"
         "def upgrade():\n"
         "    op.execute('DROP TABLE audit')\n"
         "    raise ValueError('it breaks')\n"
     )
     monkeypatch.setattr(migrate, "SCRIPTS", tmp_path)
-    engine = open_engine(sqlite_url("sqlite://"))
-    with pytest.raises(ValueError, match="it breaks"), deciding(engine) as connection:
+    with pytest.raises(ValueError, match="it breaks"), empty.deciding.begin() as connection:
         migrate.upgrade(connection)
-    with engine.connect() as connection:
+    with empty.deciding.begin() as connection:
         assert tables(connection) == {}
-    engine.dispose()
 
 
 def test_the_migrations_are_one_line_from_the_first_to_the_last() -> None:

@@ -9,7 +9,7 @@ from killdeer_coordinator.store.errors import (
     StoreFailure,
     StoreInUse,
 )
-from killdeer_coordinator.store.store import Committed, Store, unix_ms
+from killdeer_coordinator.store.store import Committed, Store
 
 __all__ = [
     "AmbiguousRun",
@@ -21,5 +21,4 @@ __all__ = [
     "StoreError",
     "StoreFailure",
     "StoreInUse",
-    "unix_ms",
 ]

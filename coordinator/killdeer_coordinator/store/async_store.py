@@ -1,13 +1,14 @@
-"""The store for a shell on asyncio: one thread decides, one reads the books, one answers questions."""
+"""The store for a shell on asyncio: one thread decides, one reads the books, one answers
+questions, one collects letters."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from killdeer.v1.operator_pb2 import WatchEventsResponse
 from killdeer.v1.process_pb2 import KernelEvent
-from killdeer_coordinator.core.books import Books, Decide
+from killdeer_coordinator.core.books import Books, Decide, Letter
 from killdeer_coordinator.store.store import Committed, Store
 
 T = TypeVar("T")
@@ -22,12 +23,23 @@ class AsyncStore:
         # Leases rest on fresh reads of the books (rule R9): no long question may stand before them.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="store-asker")
+        self._collector = ThreadPoolExecutor(1, thread_name_prefix="store-collector")  # its thread begins with use
 
     async def decide(self, fn: Decide) -> Committed:
         return await self._on(self._writer, lambda: self._store.decide(fn))
 
     async def append_events(self, host: str, events: Sequence[KernelEvent]) -> list[WatchEventsResponse]:
         return await self._on(self._writer, lambda: self._store.append_events(host, events))
+
+    async def post(self, letters: Sequence[Letter]) -> None:
+        await self._on(self._writer, lambda: self._store.post(letters))
+
+    async def collect(self, recipient: str) -> tuple[int, list[Letter]]:
+        return await self._on(self._collector, lambda: self._store.collect(recipient))
+
+    def listen(self) -> AsyncGenerator[None, None]:
+        """Gives None whenever another coordinator may have written something."""
+        return self._store.listen()
 
     async def retain(self, days: int) -> int:
         """Beside the writer: its batches take turns with decisions instead of standing before them."""
@@ -48,6 +60,7 @@ class AsyncStore:
         self._writer.shutdown()
         self._reader.shutdown()
         self._asker.shutdown()
+        self._collector.shutdown()
         self._store.close()
 
     @staticmethod

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError
 
 from killdeer.halts import Halts
 from killdeer.v1.process_pb2 import StorePosition
@@ -11,19 +12,25 @@ from killdeer_coordinator.core.books import (
     Change,
     Decision,
     FleetLimits,
+    PutCoordinator,
     PutHalt,
     PutHost,
     PutPermit,
     PutRun,
     PutStrike,
     ReleaseHalts,
+    RunRow,
     SetLimit,
+    VoidLetters,
 )
 from killdeer_coordinator.store import chain, rows, statements
 from killdeer_coordinator.store.errors import StoreFailure
 
 # Rate and cooldown look at permits released not longer ago than this.
 RELEASED_KEPT_MS = 24 * 3_600_000
+# A halt's time is by the clock of who engaged it, a run's end by the store's. One run too many asks only for
+# another approver.
+CLOCKS_DIFFER_MS = 3_600_000
 
 
 def position_of(fleet: rows.AnyRow) -> StorePosition:
@@ -40,24 +47,29 @@ def load(
 ) -> Books:
     """`fleet` is its row, already read or locked. Limits that operators set go before those configured."""
     set_limits = {row.scope: row.most for row in connection.execute(statements.READ_LIMITS)}
+    halts = _halts(connection)
     permits = connection.execute(statements.READ_PERMITS, {"since_ms": now_ms - RELEASED_KEPT_MS})
     strikes = [rows.strike_of(row) for row in connection.execute(statements.READ_OPEN_STRIKES)]
     return Books(
         now_ms=now_ms,
         last_decision_ms=fleet.last_decision_ms,
         position=position_of(fleet),
-        halts=_halts(connection),
+        halts=halts,
         limits=FleetLimits(
             limits={**configured.limits, **set_limits},
             sources={**configured.sources, **dict.fromkeys(set_limits, "operator")},
         ),
-        hosts={row.host: rows.host_of(row) for row in connection.execute(statements.READ_HOSTS)},
+        hosts=rows.hosts_of(connection.execute(statements.READ_HOSTS)),
         runs={row.run_id: rows.run_of(row) for row in connection.execute(statements.READ_ACTIVE_RUNS)},
         permits={row.permit_id: rows.permit_of(row) for row in permits},
         strikes={strike.view.command_id: strike for strike in strikes},
         position_known=position_known,
         run_of_key=run_of_key,
         ended={row.run_id: rows.run_of(row) for row in connection.execute(statements.READ_HOLDING_RUNS)},
+        halted=_halted(connection, halts, now_ms),
+        coordinators={
+            row.coordinator: rows.coordinator_of(row) for row in connection.execute(statements.READ_COORDINATORS)
+        },
     )
 
 
@@ -75,13 +87,22 @@ def run_of_key(connection: Connection, key: str) -> str:
     return (connection.scalar(statements.RUN_OF_KEY, {"key": key}) or "") if key else ""
 
 
+def _halted(connection: Connection, halts: Halts, now_ms: int) -> dict[str, RunRow]:
+    """Runs that the halts in force have stopped."""
+    if not halts.active:
+        return {}
+    since_ms = min(now_ms, *(halt.at_unix_ms for halt in halts.active)) - CLOCKS_DIFFER_MS
+    found = connection.execute(statements.READ_HALTED_RUNS, {"since_ms": since_ms})
+    return {row.run_id: rows.run_of(row) for row in found}
+
+
 def write(connection: Connection, books: Books, decision: Decision) -> StorePosition:
     """Changes, audit entries and the fleet row; returns the new position."""
     for change in decision.changes:
         try:
             _write(connection, change, books.now_ms)
-        except OverflowError as cause:
-            raise StoreFailure(f"cannot write {type(change).__name__}: {cause}") from cause
+        except (OverflowError, DataError) as cause:  # a number that fits no column
+            raise StoreFailure(f"cannot write {type(change).__name__}: {getattr(cause, 'orig', cause)}") from cause
     entries = chain.append(books.position, decision.audit, books.now_ms)
     if entries:
         connection.execute(statements.APPEND_AUDIT, [rows.audit_values(entry) for entry in entries])
@@ -114,6 +135,10 @@ def _write(connection: Connection, change: Change, now_ms: int) -> None:
         case ReleaseHalts(halt_ids=halt_ids):
             for halt_id in halt_ids:
                 connection.execute(statements.RELEASE_HALT, {"halt_id": halt_id, "released": True})
+        case PutCoordinator(row=coordinator):
+            connection.execute(statements.PUT_COORDINATOR, rows.coordinator_values(coordinator))
+        case VoidLetters(coordinator=name):
+            connection.execute(statements.VOID_LETTERS, {"coordinator": name})
         case SetLimit(scope=scope, limit=most, by=by):
             connection.execute(statements.SET_LIMIT, {"scope": scope, "most": most, "set_by": by, "set_ms": now_ms})
 

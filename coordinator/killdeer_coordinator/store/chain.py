@@ -33,6 +33,11 @@ def entry_hash(previous: str, entry: AuditEntry) -> str:
     return hashlib.sha256((previous + text).encode()).hexdigest()
 
 
+def without_nul(text: str) -> str:
+    """The one character that a client may send and PostgreSQL's texts do not hold, shown as unreadable."""
+    return text.replace("\0", "\ufffd")
+
+
 def append(position: StorePosition, audited: Iterable[Audited], at_ms: int) -> list[AuditEntry]:
     """The entries that follow `position`, numbered and chained."""
     entries: list[AuditEntry] = []
@@ -42,10 +47,10 @@ def append(position: StorePosition, audited: Iterable[Audited], at_ms: int) -> l
         entry = AuditEntry(
             number=number,
             at_unix_ms=at_ms,
-            who=item.who,
+            who=without_nul(item.who),
             what=item.what,
-            subject=item.subject,
-            why=item.why,
+            subject=without_nul(item.subject),
+            why=without_nul(item.why),
             details=canonical(item.details),
         )
         entry.hash = head = entry_hash(head, entry)

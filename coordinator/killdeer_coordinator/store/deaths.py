@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from killdeer.v1.operator_pb2 import WatchEventsResponse
-from killdeer.v1.process_pb2 import Death, KernelEvent
+from killdeer.v1.process_pb2 import Death
 from killdeer_coordinator.store.rows import AnyRow, Values
 
 # The kernel cuts a process's name after so many bytes.
@@ -103,15 +103,3 @@ def _names(row: AnyRow) -> Iterator[str]:
             yield name
             yield name.removesuffix(".service")
             yield name.rpartition("/")[2]
-
-
-def lives_in_a_row(deaths: Sequence[KernelEvent]) -> int:
-    """The most lives that ended one after another, each begun after the one before had ended.
-
-    Processes of one service that are killed together count as one: what restarts can only die in turn.
-    """
-    count, ended_ns = 0, -1
-    for event in sorted(deaths, key=lambda event: event.at_boot_ns):
-        if event.at_boot_ns - event.death.age_ms * 1_000_000 >= ended_ns:
-            count, ended_ns = count + 1, event.at_boot_ns
-    return count

@@ -7,9 +7,9 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from killdeer.v1.operator_pb2 import Explanation, StrikeView, WatchEventsResponse
-from killdeer.v1.process_pb2 import CAUSE_STRIKE, ExecSeen, Identity, KernelEvent, Party, Successor
+from killdeer.v1.process_pb2 import ExecSeen, Identity, KernelEvent, Party, Successor
 from killdeer_coordinator.store import rows, statements
-from killdeer_coordinator.store.deaths import is_meant, lives_in_a_row, service_of
+from killdeer_coordinator.store.deaths import is_meant, service_of
 from killdeer_coordinator.store.rows import AnyRow
 
 SECOND_NS = 1_000_000_000
@@ -20,10 +20,6 @@ AFTER_NS = 30 * SECOND_NS
 AROUND_MOST = 20
 # Events of the host that are looked through on either side of a death.
 NEARBY_MOST = 2_000
-# So many lives that ended one after another within that time are a restart loop.
-LOOP_LIVES = 5
-LOOP_MS = 10 * MINUTE_MS
-LOOP_LOOKED_AT = 500
 
 
 def explain(connection: Connection, host: str, process: str, limit: int) -> list[Explanation]:
@@ -49,7 +45,6 @@ def _explanation(connection: Connection, row: AnyRow) -> Explanation:
         around=near.events(),
         deaths_in_hour=_deaths(connection, row, 60 * MINUTE_MS),
         successor=near.successor(),
-        restart_loop=_loop(connection, row),
     )
     if one.run_id:
         _add_strike(connection, one, made)
@@ -78,18 +73,8 @@ def _nearby(connection: Connection, row: AnyRow) -> list[WatchEventsResponse]:
 
 
 def _deaths(connection: Connection, row: AnyRow, within_ms: int) -> int:
-    return connection.scalar(statements.COUNT_DEATHS, _span(row, within_ms)) or 0
-
-
-def _loop(connection: Connection, row: AnyRow) -> bool:
-    span = {**_span(row, LOOP_MS), "limit": LOOP_LOOKED_AT}
-    events = [rows.event_of(near).event for near in connection.execute(statements.NEWEST_DEATHS_OF_SERVICE, span)]
-    # What we strike is meant to die.
-    return lives_in_a_row([event for event in events if event.death.cause != CAUSE_STRIKE]) >= LOOP_LIVES
-
-
-def _span(row: AnyRow, within_ms: int) -> dict[str, object]:
-    return {"host": row.host, "service": row.service, "since_ms": row.at_ms - within_ms, "until_ms": row.at_ms}
+    span = {"host": row.host, "service": row.service, "since_ms": row.at_ms - within_ms, "until_ms": row.at_ms}
+    return connection.scalar(statements.COUNT_DEATHS, span) or 0
 
 
 @dataclass(slots=True)
@@ -158,6 +143,8 @@ class Surroundings:
                 return self._akin(event.exec.process)
             case "oom":
                 return self._akin(event.oom.victim) or self._akin(event.oom.trigger)
+            case "oom_counted":
+                return self._akin(event.oom_counted.process)
             case "death":
                 return service_of(event.death) == service_of(self.event.death)
             case "lost":  # whatever is missing may be what mattered

@@ -104,12 +104,11 @@ def events(connection: Connection, after: int | None, limit: int, wanted: Wanted
 
 
 def sizes(connection: Connection) -> Sizes:
-    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-    page_bytes = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    store_bytes = connection.execute(statements.BYTES_OF[connection.dialect.name]).scalar_one()
     oldest, newest = connection.execute(statements.SPAN_OF_EVIDENCE).one()
     fleet = connection.execute(statements.READ_FLEET).one()
     return Sizes(
-        store_bytes=pages * page_bytes,
+        store_bytes=store_bytes,
         evidence_rows=0 if newest is None else newest - oldest + 1,
         audit_length=fleet.audit_length,
     )

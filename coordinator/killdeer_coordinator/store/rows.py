@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Result, Row
 
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, AuditEntry, RunView, StrikeView, WatchEventsResponse
 from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
-from killdeer_coordinator.core.books import HostRow, Permit, RunLimits, RunRow, StrikeRow
+from killdeer_coordinator.core.books import CoordinatorRow, HostRow, Letter, Permit, RunLimits, RunRow, StrikeRow
 from killdeer_coordinator.store.chain import canonical
 
 Values = dict[str, Any]
@@ -17,15 +18,29 @@ AnyRow = Row[*tuple[Any, ...]]
 _RUN_FIELDS = tuple(f.name for f in fields(RunRow))
 _PERMIT_FIELDS = tuple(f.name for f in fields(Permit))
 _HOST_FIELDS = tuple(f.name for f in fields(HostRow))
+_LETTER_FIELDS = tuple(f.name for f in fields(Letter))
 
 
 def host_values(row: HostRow) -> Values:
     return {**{name: getattr(row, name) for name in _HOST_FIELDS}, "labels": canonical(row.labels)}
 
 
-def host_of(row: AnyRow) -> HostRow:
-    values = dict(row._mapping)
-    return HostRow(**{**values, "labels": json.loads(values["labels"])})
+def hosts_of(found: Result[Any]) -> dict[str, HostRow]:
+    """By name. All hosts of the fleet are read each second: thousands, with labels that are much alike."""
+    names = tuple(found.keys())
+    labels = names.index("labels")
+    hosts = {}
+    for row in found:
+        values = dict(zip(names, row, strict=True))
+        values["labels"] = dict(_labels_of(row[labels]))
+        hosts[values["host"]] = HostRow(**values)
+    return hosts
+
+
+@lru_cache(maxsize=1_024)
+def _labels_of(text: str) -> dict[str, str]:
+    labels: dict[str, str] = json.loads(text)
+    return labels
 
 
 def run_values(row: RunRow) -> Values:
@@ -74,6 +89,22 @@ def strike_of(row: AnyRow) -> StrikeRow:
 
 def halt_of(record: bytes) -> HaltRecord:
     return HaltRecord.FromString(record)
+
+
+def coordinator_values(row: CoordinatorRow) -> Values:
+    return asdict(row)
+
+
+def coordinator_of(row: AnyRow) -> CoordinatorRow:
+    return CoordinatorRow(**row._mapping)
+
+
+def letter_values(letter: Letter, at_ms: int) -> Values:
+    return {**asdict(letter), "at_ms": at_ms}
+
+
+def letter_of(row: AnyRow) -> Letter:
+    return Letter(**{name: row._mapping[name] for name in _LETTER_FIELDS})
 
 
 def audit_values(entry: AuditEntry) -> Values:

@@ -31,6 +31,9 @@ metadata = MetaData(
     }
 )
 
+# Ids are compared byte by byte, whatever language the database speaks: a prefix is a range of them.
+Id = String(64).with_variant(String(64, collation="C"), "postgresql")
+
 # SQLite numbers rows by itself only in a column that says INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -66,6 +69,8 @@ hosts = Table(
     Column("version", Text, nullable=False),
     Column("kernel", Text, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
+    Column("coordinator", String(255), nullable=False),
+    Column("hello", LargeBinary, nullable=False),  # agent_pb2.Hello
     CheckConstraint("longest_lease_ms >= 0", name="lease"),
 )
 
@@ -73,7 +78,7 @@ runs = Table(
     "runs",
     metadata,
     Column("number", Number, primary_key=True, autoincrement=True),  # in the order they were started
-    Column("run_id", String(64), nullable=False, unique=True),
+    Column("run_id", Id, nullable=False, unique=True),
     Column("key", Text, unique=True),  # NULL: the client gave none
     Column("source", Text, nullable=False),
     Column("file", Text, nullable=False),
@@ -93,6 +98,7 @@ runs = Table(
     Column("ended_ms", BigInteger, nullable=False),
     Column("wave", Integer, nullable=False),
     Column("waves_total", Integer, nullable=False),
+    Column("driver", String(255), nullable=False),
     CheckConstraint("run_id <> ''", name="named"),
     CheckConstraint("fence >= 1", name="fence"),
     Index(None, "state"),
@@ -104,7 +110,7 @@ permits = Table(
     metadata,
     Column("permit_id", String(64), primary_key=True),
     Column("command_id", String(64), nullable=False, unique=True),
-    Column("run_id", String(64), _of("runs.run_id"), nullable=False),
+    Column("run_id", Id, _of("runs.run_id"), nullable=False),
     Column("host", String(255), nullable=False),
     Column("service", Text, nullable=False),
     Column("zone", Text, nullable=False),
@@ -126,7 +132,7 @@ strikes = Table(
     metadata,
     Column("number", Number, primary_key=True, autoincrement=True),  # in the order they were drawn
     Column("command_id", String(64), nullable=False, unique=True),
-    Column("run_id", String(64), _of("runs.run_id"), nullable=False),
+    Column("run_id", Id, _of("runs.run_id"), nullable=False),
     Column("permit_id", String(64), _of("permits.permit_id")),  # NULL: rehearsed
     Column("host", String(255), nullable=False),
     Column("state", Integer, nullable=False),
@@ -157,6 +163,32 @@ limits = Table(
     CheckConstraint("most >= 0", name="most"),
 )
 
+coordinators = Table(
+    "coordinators",
+    metadata,
+    Column("coordinator", String(255), primary_key=True),
+    Column("instance", String(64), nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+)
+
+# Each is taken out once, by its recipient.
+letters = Table(
+    "letters",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("sender", String(255), nullable=False),
+    Column("recipient", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("session", Text, nullable=False),
+    Column("told", LargeBinary, nullable=False),  # agent_pb2.ConnectResponse
+    Column("heard", LargeBinary, nullable=False),  # agent_pb2.ConnectRequest
+    Column("until_ms", BigInteger, nullable=False),
+    Index(None, "recipient"),
+    sqlite_autoincrement=True,
+)
+
 audit = Table(
     "audit",
     metadata,
@@ -177,7 +209,7 @@ evidence = Table(
     Column("number", Number, primary_key=True, autoincrement=True),
     Column("received_ms", BigInteger, nullable=False),
     Column("host", String(255), nullable=False),
-    Column("run_id", String(64)),  # NULL: no strike of ours
+    Column("run_id", Id),  # NULL: no strike of ours
     Column("event", LargeBinary, nullable=False),  # process_pb2.KernelEvent
     Index(None, "received_ms"),
     Index("ix_evidence_host", "host", "number"),

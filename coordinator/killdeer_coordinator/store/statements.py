@@ -11,18 +11,23 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert, insert
 
-from killdeer.v1.operator_pb2 import RUN_STATE_ENDED
+# Its INSERT ... ON CONFLICT is the same SQL on both; SQLAlchemy compiles this one for SQLite, not the other way.
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, RUN_VERDICT_HALTED
 from killdeer_coordinator.store.schema import (
     audit,
+    coordinators,
     deaths,
     evidence,
     fleet,
     halts,
     hosts,
+    letters,
     limits,
     permits,
     runs,
@@ -32,7 +37,7 @@ from killdeer_coordinator.store.schema import (
 
 def _put(table: Table, key: str, columns: Iterable[str], unless: ColumnElement[bool] | None = None) -> Insert:
     """Insert, or set `columns` of the row with that key; no row is touched where `unless` holds."""
-    row = insert(table)
+    row = insert(table).execution_options(preserve_rowcount=True)  # whether a row was touched
     return row.on_conflict_do_update(
         index_elements=[key],
         set_={column: row.excluded[column] for column in columns},
@@ -46,7 +51,8 @@ def _but(table: Table, *fixed: str) -> list[str]:
 
 # --- the fleet row ----------------------------------------------------------------------------------------
 
-# The lock: whoever comes second waits here. On SQLite, BEGIN IMMEDIATE has already made it wait.
+# The lock: whoever comes second waits here, as for SELECT ... FOR UPDATE. On SQLite, BEGIN IMMEDIATE has already
+# made it wait.
 LOCK_FLEET = (
     update(fleet)
     .where(fleet.c.id == 1)
@@ -68,6 +74,18 @@ END_DECISION = (
     )
 )
 
+# --- of the database itself -------------------------------------------------------------------------------
+
+SERVER_CLOCK = text("SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)")
+SERVER_ENCODING = text("SELECT current_setting('server_encoding')")
+LOCK_SCHEMA = text("SELECT pg_advisory_xact_lock(hashtext('killdeer schema'))")
+# Migrating may take its time.
+NO_TIMEOUTS = text("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)")
+BYTES_OF = {
+    "sqlite": text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"),
+    "postgresql": text("SELECT pg_database_size(current_database())"),
+}
+
 # --- the books --------------------------------------------------------------------------------------------
 
 READ_HOSTS = select(hosts)
@@ -76,6 +94,11 @@ READ_ACTIVE_RUNS = select(runs).where(runs.c.state != RUN_STATE_ENDED).order_by(
 READ_HOLDING_RUNS = select(runs).where(
     runs.c.state == RUN_STATE_ENDED,
     runs.c.run_id.in_(select(permits.c.run_id).where(permits.c.released_ms == 0)),
+)
+READ_HALTED_RUNS = select(runs).where(
+    runs.c.state == RUN_STATE_ENDED,
+    runs.c.verdict == RUN_VERDICT_HALTED,
+    runs.c.ended_ms >= bindparam("since_ms"),
 )
 # `since_ms`: released permits count for rate and cooldown for a while.
 READ_PERMITS = select(permits).where(
@@ -92,6 +115,7 @@ READ_OPEN_STRIKES = (
     .order_by(strikes.c.number)
 )
 READ_HALTS = select(halts)
+READ_COORDINATORS = select(coordinators)
 READ_LIMITS = select(limits.c.scope, limits.c.most)
 HASH_AT = select(audit.c.hash).where(audit.c.number == bindparam("number"))
 RUN_OF_KEY = select(runs.c.run_id).where(runs.c.key == bindparam("key"))
@@ -116,6 +140,18 @@ PUT_HALT = _put(halts, "halt_id", ("record",), unless=halts.c.record.is_not(None
 RELEASE_HALT = _put(halts, "halt_id", ("released",))
 SET_LIMIT = _put(limits, "scope", _but(limits, "scope"))
 APPEND_AUDIT = insert(audit)
+PUT_COORDINATOR = _put(coordinators, "coordinator", _but(coordinators, "coordinator"))
+VOID_LETTERS = delete(letters).where(
+    or_(letters.c.sender == bindparam("coordinator"), letters.c.recipient == bindparam("coordinator"))
+)
+
+# --- letters ----------------------------------------------------------------------------------------------
+
+APPEND_LETTERS = insert(letters)
+COLLECT_LETTERS = delete(letters).where(letters.c.recipient == bindparam("recipient")).returning(letters)
+# One word for all: whoever hears it looks. It goes out with the commit.
+WAKE = text("SELECT pg_notify('killdeer', '')")
+LISTEN = "LISTEN killdeer"
 
 # --- evidence ---------------------------------------------------------------------------------------------
 
@@ -136,18 +172,14 @@ READ_EVIDENCE = select(evidence)
 APPEND_DEATHS = insert(deaths)
 DEATHS_IN_EVIDENCE = select(evidence, deaths.c.unit, deaths.c.service).join_from(evidence, deaths)
 DEATHS_OF_HOST = select(deaths).where(deaths.c.host == bindparam("host")).order_by(deaths.c.number.desc())
-_OF_SERVICE = (
-    deaths.c.host == bindparam("host"),
-    deaths.c.service == bindparam("service"),
-    deaths.c.at_ms.between(bindparam("since_ms"), bindparam("until_ms")),
-)
-COUNT_DEATHS = select(func.count()).select_from(deaths).where(*_OF_SERVICE)
-NEWEST_DEATHS_OF_SERVICE = (
-    select(evidence)
-    .join_from(evidence, deaths)
-    .where(*_OF_SERVICE)
-    .order_by(deaths.c.at_ms.desc())
-    .limit(bindparam("limit"))
+COUNT_DEATHS = (
+    select(func.count())
+    .select_from(deaths)
+    .where(
+        deaths.c.host == bindparam("host"),
+        deaths.c.service == bindparam("service"),
+        deaths.c.at_ms.between(bindparam("since_ms"), bindparam("until_ms")),
+    )
 )
 EVIDENCE_OF_NUMBER = select(evidence).where(evidence.c.number == bindparam("number"))
 _NEARBY = select(evidence).where(evidence.c.host == bindparam("host")).limit(bindparam("limit"))

@@ -1,37 +1,34 @@
 """The store: one deciding verb, and the questions that people ask (rule R17).
 
-Synchronous; the shell reaches it through AsyncStore. Its methods may be called from several threads: SQLite
-itself lets one decision in at a time, and an in-memory store, which is one connection, takes turns.
+Synchronous; the shell reaches it through AsyncStore. Its methods may be called from several threads: the
+database lets one decision in at a time, whichever coordinator it comes from.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from killdeer.v1.operator_pb2 import AuditEntry, Explanation, RunView, WatchEventsResponse
 from killdeer.v1.process_pb2 import KernelEvent, StorePosition
-from killdeer_coordinator.core.books import Books, Decide, FleetLimits
-from killdeer_coordinator.store import books, explaining, migrate, queries, statements
+from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter, PutHalt, PutRun, ReleaseHalts
+from killdeer_coordinator.store import books, explaining, migrate, queries, rows, statements
+from killdeer_coordinator.store.database import Database, failure
 from killdeer_coordinator.store.deaths import ANY, Wanted, death_values
-from killdeer_coordinator.store.engine import deciding, file_of, lock_directory, open_engine, reading, sqlite_url
 from killdeer_coordinator.store.errors import StoreFailure
+from killdeer_coordinator.store.sqlite import REMEDY, name_of, open_sqlite
+
+# What other coordinators are to see at once: halts, and runs that are aborted or taken over.
+_WAKING = (PutHalt, ReleaseHalts, PutRun)
 
 EVIDENCE_BATCH = 5_000
 DAY_MS = 24 * 3_600_000
 
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-def unix_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +40,34 @@ class Committed:
 
 
 class Store:
-    """`name` is how messages call it; `turns` is taken around every use of an in-memory store."""
-
-    def __init__(
-        self, engine: Engine, *, name: str, limits: FleetLimits, clock: Callable[[], int], lock: int | None = None
-    ) -> None:
-        self._engine = engine
-        self._name = name
+    def __init__(self, database: Database, *, limits: FleetLimits, clock: Callable[[], int] | None) -> None:
+        self._database = database
         self._limits = limits
-        self._clock = clock
-        self._lock = lock
-        self._turns: AbstractContextManager[object] = nullcontext() if lock is not None else Lock()
+        self._clock = database.clock if clock is None else lambda _: clock()
 
     @classmethod
-    def open(cls, url: str, *, limits: FleetLimits | None = None, clock: Callable[[], int] = unix_ms) -> Self:
-        """`sqlite:////PATH/killdeer.db`, or `sqlite://` for one in memory; brought to this version's schema.
+    def open(cls, url: str, *, limits: FleetLimits | None = None, clock: Callable[[], int] | None = None) -> Self:
+        """`sqlite:////PATH/killdeer.db`, `sqlite://` for one in memory, `postgresql://USER@HOST/DATABASE`; brought
+        to this version's schema.
 
-        `limits` are coordinator.toml's, before operators' changes; `clock` gives Unix ms. Raises StoreInUse,
-        NewerStore, StoreFailure.
+        `limits` are coordinator.toml's, before operators' changes; `clock` gives Unix ms, the store's own where
+        none is given (rule R20). Raises StoreInUse, NewerStore, StoreFailure.
         """
-        parsed = sqlite_url(url)
-        file = file_of(parsed)
-        name = "in memory" if file is None else str(file)
-        lock, engine = None, None
+        database = _open(url)
         try:
-            lock = None if file is None else lock_directory(file.parent)
-            engine = open_engine(parsed)
-            with deciding(engine) as connection:
+            with database.deciding.begin() as connection:
+                database.prepare(connection)
                 migrate.upgrade(connection)
-            return cls(engine, name=name, limits=limits or FleetLimits(limits={}), clock=clock, lock=lock)
         except BaseException as cause:
-            if engine is not None:
-                engine.dispose()
-            if lock is not None:
-                os.close(lock)
-            if isinstance(cause, SQLAlchemyError | OSError):
-                raise _failure("open", name, cause) from cause
+            database.close()
+            if isinstance(cause, SQLAlchemyError):
+                raise database.failure("open", cause) from cause
             raise
+        return cls(database, limits=limits or FleetLimits(limits={}), clock=clock)
 
     def close(self) -> None:
-        """Gives the directory back. Nothing else may be called afterwards."""
-        self._engine.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Nothing else may be called afterwards."""
+        self._database.close()
 
     # --- decisions --------------------------------------------------------------------------------------
 
@@ -95,34 +76,57 @@ class Store:
 
         Raises StoreFailure: then, unless the commit itself failed, nothing was written.
         """
-        with self._transaction("decide in", deciding) as connection:
+        with self._deciding("decide in") as connection:
             fleet = connection.execute(statements.LOCK_FLEET).one()
             # The clock is read with the lock held, so that decisions are in the order of their times.
             read = books.load(
                 connection,
                 fleet,
-                self._clock(),
+                self._clock(connection),
                 self._limits,
                 self._asked(lambda position: books.position_known(connection, position)),
                 self._asked(lambda key: books.run_of_key(connection, key)),
             )
             decision = fn(read)
             position = books.write(connection, read, decision)
+            if any(isinstance(change, _WAKING) for change in decision.changes):
+                self._database.wake(connection)
         return Committed(decision.answer, position)
 
     def read(self) -> Books:
         """The books as one moment saw them. The two questions in them each ask the store again, as it is then."""
-        with self._transaction("read", reading) as connection:
+        with self._reading() as connection:
             fleet = connection.execute(statements.READ_FLEET).one()
-            return books.load(connection, fleet, self._clock(), self._limits, self.position_known, self.run_of_key)
+            return books.load(
+                connection, fleet, self._clock(connection), self._limits, self.position_known, self.run_of_key
+            )
 
     def position_known(self, position: StorePosition) -> bool:
-        with self._transaction("read", reading) as connection:
+        with self._reading() as connection:
             return books.position_known(connection, position)
 
     def run_of_key(self, key: str) -> str:
-        with self._transaction("read", reading) as connection:
+        with self._reading() as connection:
             return books.run_of_key(connection, key)
+
+    # --- letters ----------------------------------------------------------------------------------------
+
+    def post(self, letters: Sequence[Letter]) -> None:
+        """All of them, or none."""
+        with self._deciding("post letters in") as connection:
+            at_ms = self._clock(connection)
+            connection.execute(statements.APPEND_LETTERS, [rows.letter_values(one, at_ms) for one in letters])
+            self._database.wake(connection)
+
+    def collect(self, recipient: str) -> tuple[int, list[Letter]]:
+        """The letters to this coordinator, oldest first, taken out for ever; and the store's clock."""
+        with self._deciding("collect letters from") as connection:
+            found = connection.execute(statements.COLLECT_LETTERS, {"recipient": recipient}).all()
+            letters = [rows.letter_of(row) for row in sorted(found, key=lambda row: row.number)]
+            return self._clock(connection), letters
+
+    def listen(self) -> AsyncGenerator[None, None]:
+        return self._database.listen()
 
     # --- evidence ---------------------------------------------------------------------------------------
 
@@ -130,9 +134,11 @@ class Store:
         """Keeps them, each with the run of its command, and returns them numbered, for those who watch."""
         if not events:
             return []
-        now_ms = self._clock()
         commands = sorted({event.command_id for event in events if event.command_id})
-        with self._transaction("append evidence to", deciding) as connection:
+        with self._deciding("append evidence to") as connection:
+            # In turn, so that who follows by number misses nothing that is committed later.
+            connection.execute(statements.LOCK_FLEET)
+            now_ms = self._clock(connection)
             found = connection.execute(statements.RUNS_OF_COMMANDS, {"command_ids": commands})
             run_of = {row.command_id: row.run_id for row in found}
             values = [
@@ -157,9 +163,10 @@ class Store:
 
     def retain(self, days: int) -> int:
         """Deletes evidence older than that, in batches that let decisions through; how many events went."""
-        before_ms, total = self._clock() - days * DAY_MS, 0
+        total = 0
         while True:
-            with self._transaction("delete old evidence from", deciding) as connection:
+            with self._deciding("delete old evidence from") as connection:
+                before_ms = self._clock(connection) - days * DAY_MS
                 batch = {"before_ms": before_ms, "batch": EVIDENCE_BATCH}
                 deleted = connection.execute(statements.DELETE_OLD_EVIDENCE, batch).rowcount
             total += deleted
@@ -169,43 +176,43 @@ class Store:
     # --- questions (see queries.py) ---------------------------------------------------------------------
 
     def runs(self, limit: int = 50) -> list[RunView]:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.runs(connection, limit)
 
     def run(self, run: str) -> RunView:
         """Raises NoSuchRun, AmbiguousRun."""
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.run(connection, run)
 
     def run_id(self, run: str) -> str:
         """Raises NoSuchRun, AmbiguousRun."""
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.run_id(connection, run)
 
     def audit(self, limit: int = 0) -> list[AuditEntry]:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.audit(connection, limit)
 
     def verify_audit(self, witnessed: Mapping[str, StorePosition] | None = None) -> str:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.verify_audit(connection, witnessed or {})
 
     def events(
         self, after: int | None = None, limit: int = 1_000, wanted: Wanted = ANY
     ) -> list[WatchEventsResponse]:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.events(connection, after, limit, wanted)
 
     def explain(self, host: str, process: str, limit: int = 3) -> list[Explanation]:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return explaining.explain(connection, host, process, limit)
 
     def told_since_ms(self, host: str) -> int:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return explaining.told_since_ms(connection, host)
 
     def sizes(self) -> queries.Sizes:
-        with self._transaction("read", reading) as connection:
+        with self._asking() as connection:
             return queries.sizes(connection)
 
     def _asked(self, question: Callable[[A], B]) -> Callable[[A], B]:
@@ -215,23 +222,35 @@ class Store:
             try:
                 return question(about)
             except SQLAlchemyError as cause:
-                raise _failure("read", self._name, cause) from cause
+                raise self._database.failure("read", cause) from cause
 
         return ask
 
-    @contextmanager
-    def _transaction(
-        self, verb: str, begin: Callable[[Engine], AbstractContextManager[Connection]]
-    ) -> Iterator[Connection]:
-        with self._turns:
+    def _deciding(self, verb: str) -> AbstractContextManager[Connection]:
+        return self._database.transaction(verb, self._database.deciding)
+
+    def _asking(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction("read", self._database.reading, question=True)
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction("read", self._database.reading)
+
+
+def _open(url: str) -> Database:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as cause:
+        raise StoreFailure(f"cannot open the store {url!r}: {cause}") from cause
+    match parsed.get_backend_name():
+        case "sqlite":
             try:
-                with begin(self._engine) as connection:
-                    yield connection
-            except SQLAlchemyError as cause:
-                raise _failure(verb, self._name, cause) from cause
+                return open_sqlite(parsed)
+            except OSError as cause:
+                raise failure("open", name_of(parsed), cause, REMEDY) from cause
+        case "postgresql":
+            # Only who uses it has its driver in memory.
+            from killdeer_coordinator.store.postgres import open_postgres
 
-
-def _failure(verb: str, name: str, cause: BaseException) -> StoreFailure:
-    # SQLAlchemy's own text quotes statements and values; the driver's says what is wrong.
-    original = getattr(cause, "orig", None) or cause
-    return StoreFailure(f"cannot {verb} the store ({name}): {original}; look at its disk's space, mode and health")
+            return open_postgres(parsed)
+        case other:
+            raise StoreFailure(f"cannot open the store: {other} is neither sqlite nor postgresql")

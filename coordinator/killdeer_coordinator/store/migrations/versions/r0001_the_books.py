@@ -1,4 +1,4 @@
-"""The books: fleet, hosts, runs, permits, strikes, halts, limits, audit, evidence, deaths.
+"""The books: fleet, hosts, runs, permits, strikes, halts, limits, audit, evidence, deaths; letters.
 
 The tables are written out, not taken from schema.py: a revision stays what it was. A test compares both.
 """
@@ -10,6 +10,7 @@ revision = "0001"
 down_revision = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+ID = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -38,13 +39,15 @@ def upgrade() -> None:
         sa.Column("version", sa.Text, nullable=False),
         sa.Column("kernel", sa.Text, nullable=False),
         sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
+        sa.Column("coordinator", sa.String(255), nullable=False),
+        sa.Column("hello", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("host", name=op.f("pk_hosts")),
         sa.CheckConstraint("longest_lease_ms >= 0", name=op.f("ck_hosts_lease")),
     )
     op.create_table(
         "runs",
         sa.Column("number", NUMBER, nullable=False),
-        sa.Column("run_id", sa.String(64), nullable=False),
+        sa.Column("run_id", ID, nullable=False),
         sa.Column("key", sa.Text),
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("file", sa.Text, nullable=False),
@@ -64,6 +67,7 @@ def upgrade() -> None:
         sa.Column("ended_ms", sa.BigInteger, nullable=False),
         sa.Column("wave", sa.Integer, nullable=False),
         sa.Column("waves_total", sa.Integer, nullable=False),
+        sa.Column("driver", sa.String(255), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_runs")),
         sa.CheckConstraint("run_id <> ''", name=op.f("ck_runs_named")),
         sa.CheckConstraint("fence >= 1", name=op.f("ck_runs_fence")),
@@ -76,7 +80,7 @@ def upgrade() -> None:
         "permits",
         sa.Column("permit_id", sa.String(64), nullable=False),
         sa.Column("command_id", sa.String(64), nullable=False),
-        sa.Column("run_id", sa.String(64), nullable=False),
+        sa.Column("run_id", ID, nullable=False),
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("service", sa.Text, nullable=False),
         sa.Column("zone", sa.Text, nullable=False),
@@ -99,7 +103,7 @@ def upgrade() -> None:
         "strikes",
         sa.Column("number", NUMBER, nullable=False),
         sa.Column("command_id", sa.String(64), nullable=False),
-        sa.Column("run_id", sa.String(64), nullable=False),
+        sa.Column("run_id", ID, nullable=False),
         sa.Column("permit_id", sa.String(64)),
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("state", sa.Integer, nullable=False),
@@ -137,6 +141,29 @@ def upgrade() -> None:
         sa.CheckConstraint("most >= 0", name=op.f("ck_limits_most")),
     )
     op.create_table(
+        "coordinators",
+        sa.Column("coordinator", sa.String(255), nullable=False),
+        sa.Column("instance", sa.String(64), nullable=False),
+        sa.Column("since_ms", sa.BigInteger, nullable=False),
+        sa.Column("seen_ms", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("coordinator", name=op.f("pk_coordinators")),
+    )
+    op.create_table(
+        "letters",
+        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("sender", sa.String(255), nullable=False),
+        sa.Column("recipient", sa.String(255), nullable=False),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("session", sa.Text, nullable=False),
+        sa.Column("told", sa.LargeBinary, nullable=False),
+        sa.Column("heard", sa.LargeBinary, nullable=False),
+        sa.Column("until_ms", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_letters")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_letters_recipient"), "letters", ["recipient"])
+    op.create_table(
         "audit",
         sa.Column("number", NUMBER, autoincrement=False, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
@@ -155,7 +182,7 @@ def upgrade() -> None:
         sa.Column("number", NUMBER, nullable=False),
         sa.Column("received_ms", sa.BigInteger, nullable=False),
         sa.Column("host", sa.String(255), nullable=False),
-        sa.Column("run_id", sa.String(64)),
+        sa.Column("run_id", ID),
         sa.Column("event", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_evidence")),
         sqlite_autoincrement=True,

@@ -1,9 +1,16 @@
-"""What all tiers share: in CI a skipped test is a failure, because there every tier must run."""
+"""What all tiers share: a PostgreSQL server, and in CI a skipped test is a failure, as every tier must run."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
+
+from tests.support import postgres as postgres_server
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -15,3 +22,20 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """A PostgreSQL server for this session."""
+    if missing := postgres_server.missing():
+        pytest.skip(missing)
+    with postgres_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: postgres_server.Server) -> Iterator[str]:
+    """The name of a fresh database on it."""
+    name = postgres.create()
+    yield name
+    postgres.drop(name)

@@ -25,7 +25,10 @@ enum kd_flag {
 	KD_OOM_GROUP = 256, /* memory.oom.group: the kernel kills all of the victim's cgroup */
 };
 
-/* Slots of `lost`: those that did not fit in the ring `bulk` by their kind, of `rare` from 8 on, of `ends` from 16. */
+/*
+ * Slots of `lost`: those that did not fit in the ring `bulk` by their kind, of `rare` from 8 on, of `ends` from 16.
+ * From 24 on those that were passed over, since nobody asks for them.
+ */
 enum kd_lost {
 	KD_LOST_SIGNAL = KD_SIGNAL,
 	KD_LOST_EXEC = KD_EXEC,
@@ -38,7 +41,10 @@ enum kd_lost {
 	KD_LOST_DEADLY_SIGNAL = KD_LOST_ENDS + KD_SIGNAL,
 	KD_LOST_EXIT = KD_LOST_ENDS + KD_EXIT,
 	KD_LOST_CGROUP = KD_LOST_ENDS + KD_CGROUP,
-	KD_LOST_SLOTS = 24,
+	KD_LOST_FILTERED = 24,
+	KD_LOST_FILTERED_SIGNAL = KD_LOST_FILTERED + KD_SIGNAL,
+	KD_LOST_FILTERED_EXIT = KD_LOST_FILTERED + KD_EXIT,
+	KD_LOST_SLOTS = 32,
 };
 
 struct kd_head {
@@ -51,6 +57,9 @@ struct kd_head {
 struct kd_party {
 	__u64 start_ns; /* CLOCK_BOOTTIME of its first thread's start */
 	__u64 cgroup_id; /* unified hierarchy; the memory controller's where that one is not in use */
+	__u64 file; /* inode of what it executes; 0 where that is not known any more */
+	__u32 file_device; /* as the kernel has it: 12 bits major, 20 bits minor */
+	__u32 pid_ns; /* inode of the pid namespace it is in */
 	__u32 pid;
 	__u32 tid;
 	__u32 parent_pid;
@@ -104,12 +113,14 @@ struct kd_cgroup {
 	__u8 path[256]; /* from the root of its hierarchy; always ended by NUL */
 };
 
-/* Set by the agent before anything is attached; may change at any time. */
+/* Set by the agent before anything is attached; may change at any time. Nothing in it is about the watched. */
 struct kd_config {
-	__u64 signals; /* bit n-1: signal n is told of, whoever it is for */
+	__u64 signals; /* bit n-1: signal n is told of, whoever it is for; those that end a process always are */
 	__u64 tick_ns; /* length of a clock tick of /proc/PID/stat */
 	__u32 pid_ns; /* inode of the agent's pid namespace */
 	__u32 watching; /* how many are in `watch` */
+	__u32 verdicts; /* bit n: signals that the kernel gave this verdict, TRACE_SIGNAL_*, are told of */
+	__u32 choosing; /* how many are in `chosen` */
 };
 
 union kd_event {

@@ -7,8 +7,9 @@
  * Needs: BTF, ring buffers and bpf_ktime_get_boot_ns (5.8, or an enterprise kernel that has them); CAP_BPF
  * and CAP_PERFMON. Differences between kernels are felt for (CO-RE), never told by version.
  *
- * Filtered here: processes outside the agent's pid namespace, signals out of its mask that end nobody, ordinary
- * exits of processes that it doesn't watch. What was kept and did not fit is counted in `lost`.
+ * Filtered here: processes outside the agent's pid namespace; of processes that it neither watches nor has chosen by
+ * their cgroup, signals out of its mask that end nobody, verdicts that it does not ask for, and ordinary exits. What
+ * was kept and did not fit is counted in `lost`.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -80,6 +81,14 @@ struct {
 } watch SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64); /* cgroup id, as parties have it */
+	__type(value, __u8);
+} chosen SEC(".maps"); /* all that befalls processes of these is told */
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 64);
 	__type(key, __u64);   /* who is killing: pid and tid */
@@ -108,6 +117,24 @@ static __always_inline bool is_watched(struct kd_config *cfg, __u32 pid, struct 
 	return start && *start == started(leader) / cfg->tick_ns;
 }
 
+static __always_inline bool is_chosen(struct kd_config *cfg, struct task_struct *task, bool is_current)
+{
+	__u64 cgroup;
+
+	if (!cfg->choosing)
+		return false;
+	cgroup = cgroup_of(task, is_current);
+	return bpf_map_lookup_elem(&chosen, &cgroup);
+}
+
+static __always_inline void count(__u32 slot)
+{
+	__u64 *counted = bpf_map_lookup_elem(&lost, &slot);
+
+	if (counted)
+		*counted += 1;
+}
+
 /* Room for an event in the ring it belongs to, its head filled; NULL, counted as lost, where there is none. */
 static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, enum ring to)
 {
@@ -120,11 +147,7 @@ static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, e
 	else
 		head = bpf_ringbuf_reserve(&bulk, size, 0);
 	if (!head) {
-		__u32 slot = kind + (to == RARE ? KD_LOST_RARE : to == ENDS ? KD_LOST_ENDS : 0);
-		__u64 *count = bpf_map_lookup_elem(&lost, &slot);
-
-		if (count)
-			*count += 1;
+		count(kind + (to == RARE ? KD_LOST_RARE : to == ENDS ? KD_LOST_ENDS : 0));
 		return NULL;
 	}
 	head->at_boot_ns = bpf_ktime_get_boot_ns();
@@ -213,36 +236,37 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	__u32 signal = (__u32)ctx->args[0];
 	struct task_struct *leader;
 	struct kd_signal *event;
-	bool wanted, watched, by_process, deadly;
+	bool wanted, asked, watched, special, by_process, deadly;
 	enum ring to;
 	__u32 pid, sender, flags;
 	int code;
 
 	if (!cfg)
 		return 0;
-	deadly = is_deadly(task, signal);
-	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
-	if (!wanted && !cfg->watching)
-		return 0;
-	leader = BPF_CORE_READ(task, group_leader);
-	pid = number_of(leader, cfg->pid_ns);
-	watched = is_watched(cfg, pid, leader);
-	if (!pid || (!wanted && !watched))
-		return 0;
-
-	code = code_of(ctx->args[1]);
-	by_process = code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
-	sender = bpf_get_current_pid_tgid() >> 32;
-	/* Of other signals to a watched process only those of others: runtimes tick themselves all the time. */
-	if (!wanted && (!by_process || sender == (__u32)BPF_CORE_READ(task, tgid)))
-		return 0;
-
 	if (!bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj) && signal == SIGKILL &&
 	    ctx->args[1] == BY_KERNEL_PRIV) {
 		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)task;
 
 		bpf_map_update_elem(&condemned, &killer, &victim, BPF_ANY);
 	}
+	deadly = is_deadly(task, signal);
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
+	asked = wanted && cfg->verdicts >> (ctx->args[4] & 31) & 1;
+	if (!asked && !cfg->watching && !cfg->choosing)
+		goto passed_over;
+	leader = BPF_CORE_READ(task, group_leader);
+	pid = number_of(leader, cfg->pid_ns);
+	watched = is_watched(cfg, pid, leader);
+	special = watched || is_chosen(cfg, task, false);
+	if (!pid || (!asked && !special))
+		goto passed_over;
+
+	code = code_of(ctx->args[1]);
+	by_process = code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
+	sender = bpf_get_current_pid_tgid() >> 32;
+	/* Of other signals to such a process only those of others: runtimes tick themselves all the time. */
+	if (!wanted && (!by_process || sender == (__u32)BPF_CORE_READ(task, tgid)))
+		goto passed_over;
 
 	flags = circumstances(ctx->args[1]) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
 	deadly = deadly && ctx->args[4] == DELIVERED;
@@ -259,6 +283,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	event->group = ctx->args[3] != 0;
 	event->verdict = ctx->args[4];
 	end(event, to);
+	return 0;
+
+passed_over:
+	count(KD_LOST_FILTERED_SIGNAL);
 	return 0;
 }
 
@@ -281,7 +309,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *leader;
 	struct kd_exit *event;
 	__u32 pid, status, flags = 0;
-	bool watched;
+	bool watched, special;
 
 	if (!cfg)
 		return 0;
@@ -295,12 +323,13 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	leader = BPF_CORE_READ(task, group_leader);
 	status = status_of(leader);
-	if (!(status & 0x7f) && !cfg->watching)
-		return 0;
+	if (!(status & 0x7f) && !cfg->watching && !cfg->choosing)
+		goto passed_over;
 	pid = number_of(leader, cfg->pid_ns);
 	watched = is_watched(cfg, pid, leader);
-	if (!pid || (!(status & 0x7f) && !watched))
-		return 0;
+	special = watched || is_chosen(cfg, task, true);
+	if (!pid || (!(status & 0x7f) && !special))
+		goto passed_over;
 
 	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched ? RARE : ENDS);
 	if (!event)
@@ -309,6 +338,10 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	event->status = status;
 	event->pad = 0;
 	end(event, watched ? RARE : ENDS);
+	return 0;
+
+passed_over:
+	count(KD_LOST_FILTERED_EXIT);
 	return 0;
 }
 

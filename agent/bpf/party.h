@@ -35,14 +35,29 @@ static __always_inline __u32 number_of(struct task_struct *task, __u32 pid_ns)
 	return number_in((__u64)BPF_CORE_READ(task, thread_pid), pid_ns);
 }
 
-/* Whether the process is the first of the pid namespace that it is in. */
-static __always_inline bool is_first(struct task_struct *leader)
+/* The process in the pid namespace that it is in; NULL: that is the initial one. */
+static __always_inline struct upid *own_number(struct task_struct *leader)
 {
 	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
 	__u64 numbers = (__u64)pid + bpf_core_field_offset(struct pid, numbers);
-	struct upid *own = (struct upid *)(numbers + BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid));
+	__u32 level = BPF_CORE_READ(pid, level);
 
-	return BPF_CORE_READ(own, nr) == 1;
+	return level ? (struct upid *)(numbers + level * bpf_core_type_size(struct upid)) : NULL;
+}
+
+/* Whether `current` is the first process of the pid namespace that it is in. */
+static __always_inline bool is_first(struct task_struct *leader)
+{
+	struct upid *own = own_number(leader);
+
+	return own ? BPF_CORE_READ(own, nr) == 1 : bpf_get_current_pid_tgid() >> 32 == 1;
+}
+
+static __always_inline __u32 namespace_of(struct task_struct *leader)
+{
+	struct upid *own = own_number(leader);
+
+	return own ? BPF_CORE_READ(own, ns, ns.inum) : INITIAL_PID_NAMESPACE;
 }
 
 static __always_inline __u64 started(struct task_struct *leader)
@@ -75,6 +90,16 @@ static __always_inline struct cgroup_subsys_state *memory_of(struct task_struct 
 	return state;
 }
 
+/* The file that it executes, which tells its path to who can look: a path cannot be had here. */
+static __always_inline void find_file(struct kd_party *party, struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct inode *inode = mm ? BPF_CORE_READ(mm, exe_file, f_inode) : NULL;
+
+	party->file = inode ? BPF_CORE_READ(inode, i_ino) : 0;
+	party->file_device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
+}
+
 /* Reads are what an event costs; of `current` much can be had without. */
 static __always_inline __u64 cgroup_of(struct task_struct *task, bool is_current)
 {
@@ -93,6 +118,8 @@ static __always_inline void describe(struct kd_party *party, struct task_struct 
 				     struct task_struct *leader, __u32 pid, __u32 pid_ns, bool is_current)
 {
 	party->start_ns = started(leader);
+	party->pid_ns = namespace_of(leader);
+	find_file(party, task);
 	party->cgroup_id = cgroup_of(task, is_current);
 	party->pid = pid;
 	party->tid = task == leader ? pid : number_of(task, pid_ns);

@@ -83,7 +83,21 @@ struct percpu_counter {
 	__s64 count;
 };
 
+struct super_block {
+	unsigned int s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
 struct mm_struct {
+	struct file *exe_file;
 	unsigned long total_vm;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4];

@@ -6,13 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from killdeer.output import quietly
 from killdeer.version import VERSION
 from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config, load_places
 
-ACTIONS = ("kill", "terminate", "pause")
+ACTIONS = ("kill", "terminate", "pause", "hold-down")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    with quietly():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     arguments = _parser().parse_args(argv)
     try:
         # What stops, or undoes, does so with a faulty configuration too.
@@ -72,7 +78,7 @@ def _run(config: Config, arguments: argparse.Namespace) -> int:
 
     log_to_stdout(config.log_level)
     try:
-        return asyncio.run(run(config))
+        return asyncio.run(run(config, lambda: load_config(arguments.config)))
     except JournalError as error:
         return _said(str(error))
 

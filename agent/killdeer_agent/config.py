@@ -6,9 +6,21 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from killdeer_agent.evidence import Evidence, evidence_of
+
 DEFAULT_FILE = Path("/etc/killdeer/agent.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-EVIDENCE = ("auto", "core", "bcc", "pidfd")
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """An address that only this host can reach."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class ConfigError(Exception):
@@ -33,9 +45,10 @@ class Config:
     guard: Path = Path("/etc/killdeer/guard.d")
     labels: dict[str, str] = field(default_factory=dict)
     """environment, zone, role, …; a host without `environment` is no candidate."""
-    evidence: str = "auto"
-    """auto: the kernel's record where it can be had, by core or else bcc; core: with libbpf and BTF; bcc: with a
-    compiler; pidfd: exits of victims only."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """How the kernel's record is had, and what of it is told."""
+    metrics: Loopback | Path | None = None
+    """Prometheus metrics: where they are served, or the file they are written to; None: neither."""
     log_level: str = "info"
 
     @property
@@ -44,7 +57,7 @@ class Config:
 
 
 _PATHS = ("ca", "cert", "key", "state", "runtime", "guard")
-_CHOICES = {"evidence": EVIDENCE, "log_level": LOG_LEVELS}
+_CHOICES = {"log_level": LOG_LEVELS}
 
 
 def load_config(file: Path) -> Config:
@@ -101,12 +114,38 @@ def _checked(key: str, value: object) -> object:
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and ":" in v for v in value):
             raise ValueError('wants a list of "HOST:PORT"')
         return tuple(value)
+    if key == "evidence":
+        return evidence_of(value)
     if key == "labels":
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise ValueError("wants a table of texts")
         return value
     if not isinstance(value, str) or not value:
         raise ValueError(f"wants a text, found {value!r}")
+    if key == "metrics":
+        return _metrics(value)
     if key in _CHOICES and value not in _CHOICES[key]:
         raise ValueError(f"wants one of {', '.join(_CHOICES[key])}; found {value!r}")
     return Path(value) if key in _PATHS else value
+
+
+def _metrics(value: str) -> Loopback | Path | None:
+    """Nothing of an agent is open to the network: another address than loopback's is refused."""
+    if value == "off":
+        return None
+    if value.startswith("/"):
+        if not value.endswith(".prom"):
+            raise ValueError(f"wants a name that ends in .prom, as node_exporter does; found {value!r}")
+        return Path(value)
+    import ipaddress  # an agent without a listener does not load it
+
+    host, _, port = value.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ValueError(f'wants "off", "127.0.0.1:PORT" or the path of a file; found {value!r}')
+    try:
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        raise ValueError(f'wants a number for an address, such as "127.0.0.1:{port}"; found {value!r}') from None
+    if not address.is_loopback:
+        raise ValueError(f'listens on this host alone, such as "127.0.0.1:{port}"; found {value!r}')
+    return Loopback(str(address), int(port))

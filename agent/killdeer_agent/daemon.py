@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer.version import VERSION
-from killdeer_agent.config import Config
+from killdeer_agent.config import Config, ConfigError
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.words import Configured, Heard, Linked, LocalHalt, Started, Stop, Tick, Unlinked
@@ -33,7 +34,9 @@ from killdeer_agent.kernel.striker import Striker
 from killdeer_agent.kernel.units import UNIT_DIRS
 from killdeer_agent.link import Link
 from killdeer_agent.metrics import host_metrics
+from killdeer_agent.reverting import BY_HAND
 from killdeer_agent.shell import Outside, Shell
+from killdeer_agent.systemd import Systemd
 
 log = structlog.get_logger()
 
@@ -46,9 +49,10 @@ def read_guard(config: Config) -> Guard:
     return load_guard(config.guard, own=proc.ancestors(os.getpid()), unit_dirs=UNIT_DIRS)
 
 
-async def run(config: Config) -> int:
-    """Until SIGTERM. Returns 0, or 1 when something could not be reverted."""
-    agent = Agent(config)
+async def run(config: Config, reread: Callable[[], Config]) -> int:
+    """Until SIGTERM. Returns 0, or 1 when something could not be reverted. `reread`: the configuration as it stands
+    by then; raises ConfigError."""
+    agent = Agent(config, reread)
     try:
         return await agent.serve()
     finally:
@@ -56,8 +60,9 @@ async def run(config: Config) -> int:
 
 
 class Agent:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
         self._config = config
+        self._reread = reread
         config.state.mkdir(parents=True, exist_ok=True)
         boot_id = clock.boot_id()
         self._journal, records, problem = Journal.open(config.state)
@@ -75,12 +80,14 @@ class Agent:
             clock=clock.now,
             send=lambda frame, urgent: self._link.send(frame, urgent=urgent),
             unlink=self._link.end,
+            systemd=Systemd(),
         )
-        self._shell = Shell(Core(), outside)
+        self._core = Core()
+        self._shell = Shell(self._core, outside)
         self._shell.post(
             Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello, pid=os.getpid())
         )
-        self._collector = open_collector(config.evidence)
+        self._collector = open_collector(config.evidence.collector, config.evidence.told)
         self._hello.evidence = self._collector.level
         self._hello.evidence_detail = self._collector.detail
         self._shell.attach(self._collector)
@@ -93,9 +100,10 @@ class Agent:
         self._reload()
         self._loop.add_signal_handler(signal.SIGTERM, lambda: self._shell.post(Stop("SIGTERM")))
         self._loop.add_signal_handler(signal.SIGINT, lambda: self._shell.post(Stop("SIGINT")))
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         ticking = asyncio.ensure_future(self._tick())
         linking = asyncio.ensure_future(self._link.run())
+        exposing = asyncio.ensure_future(self._expose())
         log.info("started", host=self._config.host, evidence=self._level, detail=self._collector.detail)
         self._notifier.say(READY="1", STATUS=f"evidence: {self._level}")
         try:
@@ -109,11 +117,11 @@ class Agent:
                 await asyncio.wait_for(self._link.leave(), timeout=2)
             await self._shell.settle()
         finally:
-            for task in (ticking, linking):
+            for task in (ticking, linking, exposing):
                 task.cancel()
-            await asyncio.gather(ticking, linking, return_exceptions=True)
+            await asyncio.gather(ticking, linking, exposing, return_exceptions=True)
         for command_id in left:
-            log.error("not_reverted", command=command_id, remedy="resume the process by hand: kill -CONT PID")
+            log.error("not_reverted", command=command_id, remedy=BY_HAND)
         return 1 if left else 0
 
     def close(self) -> None:
@@ -138,6 +146,17 @@ class Agent:
             jitter=random.Random(),
         )
 
+    async def _expose(self) -> None:
+        """Whatever becomes of its metrics, the agent goes on."""
+        if self._config.metrics is None:
+            return
+        try:
+            from killdeer_agent.exposition import Exposition, expose  # 2 MiB, with its library
+
+            await expose(Exposition(self._core, self._collector), self._config.metrics)
+        except Exception as error:
+            log.error("no_metrics", problem=repr(error), remedy="restart the agent; it works without")
+
     def _heard(self, frame: ConnectResponse) -> None:
         self._shell.post(Heard(frame))
 
@@ -157,6 +176,24 @@ class Agent:
 
     def _whole_until(self, until_ns: int) -> None:
         self._told_ns = until_ns
+
+    def _hung_up(self) -> None:
+        self._reload()
+        self._choose()
+
+    def _choose(self) -> None:
+        """What of the kernel's record is told, anew. With a fault anywhere in the file nothing changes."""
+        try:
+            evidence = self._reread().evidence
+            self._collector.choose(evidence.told)
+        except (ConfigError, OSError) as error:
+            log.error("evidence_unchanged", problem=str(error), remedy="mend it and reload; what was told still is")
+            return
+        log.info("evidence_chosen", signals=len(evidence.told.signals), cgroups=evidence.told.cgroups)
+        if evidence.collector != self._config.evidence.collector:
+            log.warning(
+                "evidence_collector_unchanged", remedy="restart the agent: another is not taken while it runs"
+            )
 
     def _reload(self) -> None:
         guard = read_guard(self._config)

@@ -40,7 +40,7 @@ def examine(config: Config) -> list[Finding]:
         *surroundings.rights(config.state),
         surroundings.processes(),
         surroundings.selectors(),
-        surroundings.evidence(config.evidence),
+        surroundings.evidence(config.evidence.collector),
         surroundings.cgroups(),
         surroundings.real_time_clock(),
         surroundings.memory_pressure(),
@@ -149,7 +149,7 @@ def guard(directory: Path, unit_dirs: tuple[Path, ...] = UNIT_DIRS, trusted_uid:
     if not read.allow:
         fact = "nothing is allowed: `killdeer-agent guard test KEY=VALUE` prints what to add"
         return Finding(name="guard", ok=True, needed=True, fact=fact)
-    rate = f", at most {read.per_minute} signals a minute" if read.per_minute is not None else ""
+    rate = f", at most {read.per_minute} processes struck a minute" if read.per_minute is not None else ""
     fact = f"allow rules: {len(read.allow)}, deny rules: {len(read.deny)}{rate}"
     return Finding(name="guard", ok=True, needed=True, fact=fact)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from killdeer.terms import parse_selector
-from killdeer.v1.process_pb2 import Action, Candidate, Kill, Pause, Reason, Terminate, Verdict
+from killdeer.v1.process_pb2 import Action, Candidate, HoldDown, Kill, Pause, Reason, Terminate, Verdict
 from killdeer_agent.config import Config
 from killdeer_agent.core.selector import Matcher, SelectorError
 from killdeer_agent.guardfiles import load_guard
@@ -22,6 +22,7 @@ _ACTIONS = {
     "kill": Action(kill=Kill(signal=9)),
     "terminate": Action(terminate=Terminate(grace_ms=10_000)),
     "pause": Action(pause=Pause(length_ms=10_000)),
+    "hold-down": Action(hold_down=HoldDown(length_ms=10_000)),
 }
 SCAN_NS = 10_000_000_000
 

@@ -1,4 +1,4 @@
-"""The second line: after an agent died in mid-pause, its journal is read and what lasts is resumed (I6).
+"""The second line: after an agent died, its journal is read and what lasts is taken back (I6).
 
 `killdeer-agent revert` is what the unit's ExecStopPost= calls. It needs no coordinator, no guard and no lease.
 """
@@ -13,16 +13,32 @@ from killdeer.v1.agent_pb2 import Heartbeat, Hello
 from killdeer_agent.config import Config
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.facts import Now
-from killdeer_agent.core.words import Effect, Input, Record, Revert, Reverted, Started, Tick, Write, Written
+from killdeer_agent.core.words import (
+    Effect,
+    Input,
+    LookUnit,
+    Record,
+    Revert,
+    Reverted,
+    Started,
+    StartUnit,
+    Tick,
+    UnitSeen,
+    UnitStarted,
+    Write,
+    Written,
+)
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel import clock, proc
 from killdeer_agent.kernel.striker import Striker
+from killdeer_agent.systemd import Systemd, unit_seen, unit_started
 
 log = structlog.get_logger()
 
 # A revert that fails is tried again for this long; then its command is named, and systemd goes on.
 PATIENCE_S = 5.0
 PAUSE_S = 0.25
+BY_HAND = "by hand: kill -CONT PID of what is paused, systemctl start UNIT of what is down"
 
 
 def revert_open(config: Config) -> int:
@@ -36,11 +52,18 @@ def revert_open(config: Config) -> int:
         return 2
     started = Started(boot_id=boot_id, records=records, journal_problem=problem, hello=Hello(host=config.host))
     try:
-        left = reverted(started, revert=striker.revert, append=journal.append, now=clock.now, pause=time.sleep)
+        left = reverted(
+            started,
+            revert=striker.revert,
+            systemd=Systemd(),
+            append=journal.append,
+            now=clock.now,
+            pause=time.sleep,
+        )
     finally:
         journal.close()
     for command_id, why in left.items():
-        log.error("not_reverted", command=command_id, problem=why, remedy="resume it by hand: kill -CONT PID")
+        log.error("not_reverted", command=command_id, problem=why, remedy=BY_HAND)
     return 1 if left else 0
 
 
@@ -48,6 +71,7 @@ def reverted(
     started: Started,
     *,
     revert: Callable[[Revert], Reverted],
+    systemd: Systemd,
     append: Callable[[Record], None],
     now: Callable[[], Now],
     pause: Callable[[float], None],
@@ -60,10 +84,12 @@ def reverted(
         if isinstance(effect, Revert):
             answer = revert(effect)
             log.info("reverted", command=answer.command_id, gone=answer.gone, problem=answer.problem)
-            left.pop(answer.command_id, None)
-            if answer.problem:
-                left[answer.command_id] = answer.problem
-            return answer
+            return said(answer)
+        if isinstance(effect, LookUnit):
+            return said(unit_seen(systemd, effect))
+        if isinstance(effect, StartUnit):
+            log.info("starting", command=effect.command_id, unit=effect.unit)
+            return said(unit_started(systemd, effect))
         if isinstance(effect, Write):
             try:
                 append(effect.record)
@@ -71,6 +97,12 @@ def reverted(
                 return Written(effect.token, str(error))
             return Written(effect.token)
         return None
+
+    def said(answer: Reverted | UnitSeen | UnitStarted) -> Input:
+        left.pop(answer.command_id, None)
+        if answer.problem:
+            left[answer.command_id] = answer.problem
+        return answer
 
     def told(message: Input) -> None:
         inputs: deque[Input] = deque([message])

@@ -24,7 +24,10 @@ from killdeer_agent.core.words import (
     Counted,
     Effect,
     Exit,
+    Follow,
+    Followed,
     Input,
+    LookUnit,
     Note,
     Open,
     Opened,
@@ -33,6 +36,7 @@ from killdeer_agent.core.words import (
     Scanned,
     Seen,
     Send,
+    StartUnit,
     Strike,
     Unlink,
     Watch,
@@ -42,6 +46,7 @@ from killdeer_agent.core.words import (
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel.collector import Collector
 from killdeer_agent.kernel.striker import Striker
+from killdeer_agent.systemd import Systemd, unit_seen, unit_started
 
 log = structlog.get_logger()
 
@@ -62,6 +67,7 @@ class Outside:
     clock: Callable[[], Now]
     send: Callable[[ConnectRequest, bool], None]
     unlink: Callable[[int], None]
+    systemd: Systemd
 
 
 class Shell:
@@ -73,6 +79,7 @@ class Shell:
         self._broken = False
         self._journaling = ThreadPoolExecutor(1, "journal")
         self._looking = ThreadPoolExecutor(1, "looking")
+        self._supervising = ThreadPoolExecutor(1, "supervising")
         self._collector: Collector | None = None
         self._watched: dict[str, Process] = {}
         self._tasks: set[asyncio.Future[None]] = set()
@@ -114,11 +121,17 @@ class Shell:
                     lambda: self._members(effect.service),
                     lambda counted: self._open(effect, counted),
                 )
+            case Follow():
+                self._follow(effect)
             case Strike():
                 # In this very call: no await lies between the last look and the signal (rule R1).
                 self._inputs.append(self._out.striker.strike(effect))
             case Revert():
                 self._inputs.append(self._out.striker.revert(effect))
+            case LookUnit():
+                self._beside(self._supervising, lambda: unit_seen(self._out.systemd, effect))
+            case StartUnit():
+                self._beside(self._supervising, lambda: unit_started(self._out.systemd, effect))
             case Watch(command_id=command_id, process=process):
                 self._watch_again(command_id, process)
             case Census(service=service):
@@ -188,7 +201,28 @@ class Shell:
             self._unwatch(command_id)
             return Opened(command_id=command_id, refusal=refusal)
         self._await_exit(command_id, process)
-        return Opened(command_id=command_id, members=counted.members)
+        unit = self._out.striker.unit(command_id)
+        return Opened(command_id=command_id, members=counted.members, unit=unit)
+
+    def _follow(self, effect: Follow) -> None:
+        """The look is taken here and now, of each exec; only who passes it is worth a count."""
+        command_id, before = effect.command_id, self._out.striker.fileno(effect.command_id)
+        if before is not None:  # of the one that has exited: its descriptor is about to be another's
+            asyncio.get_running_loop().remove_reader(before)
+        found = self._out.striker.follow(effect)
+        refusal: Refusal | None
+        if isinstance(found, Refusal):
+            refusal = found
+        else:
+            self._unwatch(command_id)
+            refusal = self._watch(command_id, found)
+        if isinstance(found, Refusal) or refusal is not None:
+            self._inputs.append(Followed(command_id=command_id, refusal=refusal))
+            return
+        self._await_exit(command_id, found)
+        self._beside(
+            self._looking, lambda: self._members(effect.service), lambda counted: _followed(effect, found, counted)
+        )
 
     def _watch_again(self, command_id: str, process: Process) -> None:
         self._watch(command_id, process)
@@ -258,6 +292,12 @@ class Shell:
     def close(self) -> None:
         self._journaling.shutdown()
         self._looking.shutdown()
+        self._supervising.shutdown()
+
+
+def _followed(effect: Follow, found: Process, counted: Counted) -> Followed:
+    refusal = Refusal(Reason.REASON_UNREADABLE, counted.problem) if counted.problem else None
+    return Followed(command_id=effect.command_id, process=found, refusal=refusal, members=counted.members)
 
 
 def _exit_of(command_id: str, process: Process, at_boot_ns: int) -> KernelEvent:

@@ -1,6 +1,7 @@
 """What the agent finds around it on this host, for `doctor`: kernel, clock, /proc, service manager, rights."""
 
 import pwd
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,11 +114,11 @@ def selectors(proc: Path = PROC) -> Finding:
 def evidence(configured: str) -> Finding:
     """Loads the programs as the agent would, and takes them away again."""
     if configured == "pidfd":
-        return Finding(name="evidence", ok=True, fact="exits of victims only, as configured (evidence = pidfd)")
+        return Finding(name="evidence", ok=True, fact="exits of victims only, as configured (collector is pidfd)")
     try:
         collector = load_collector(configured)
     except CollectorUnavailable as unavailable:
-        fact = f"exits of victims only, without sender and cause: {unavailable.cause}"
+        fact = f"exits of victims only, without sender and cause, and no hold-down: {unavailable.cause}"
         return Finding(name="evidence", ok=False, fact=fact, remedy=unavailable.remedy)
     try:
         return Finding(name="evidence", ok=True, fact=f"the kernel's record: {collector.detail}")
@@ -179,5 +180,6 @@ def _as_the_agent(process: Path) -> str:
     caps = " ".join(held)
     return (
         "ask as the agent: systemd-run --pipe --wait --quiet "
-        f"-p User={user} -p AmbientCapabilities='{caps}' -p CapabilityBoundingSet='{caps}' killdeer-agent doctor"
+        f"-p User={user} -p AmbientCapabilities='{caps}' -p CapabilityBoundingSet='{caps}' "
+        f"{sys.prefix}/bin/killdeer-agent doctor"
     )

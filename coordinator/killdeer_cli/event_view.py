@@ -13,6 +13,7 @@ from killdeer_cli.text import (
     fate_text,
     memory_text,
     party_text,
+    restarts_text,
     signal_name,
 )
 
@@ -78,15 +79,24 @@ def told(event: p.KernelEvent) -> tuple[str, str, str]:
             return "exec", f"{party_text(event.exec.process)} runs {event.exec.file}", ""
         case "oom":
             return "oom", _oom(event.oom), "red"
+        case "oom_counted":
+            return "oom", _oom_counted(event.oom_counted), "red"
         case "lost":
             return "lost", f"{counted(event.lost.count, 'event')} of kind {event.lost.kind} were lost", "red"
         case _:
             return "?", "an event newer than this command line", ""
 
 
+def _oom_counted(seen: p.OomCounted) -> str:
+    limit = f" (limit {memory_text(seen.limit_kb)} of {seen.limit_cgroup})" if seen.limit_cgroup else ""
+    killed = f"{counted(seen.kills, 'process', 'processes')} of {seen.cgroup}{limit}"
+    return f"the OOM killer took {killed}, about when {party_text(seen.process)} exited"
+
+
 def _death(death: p.Death) -> str:
     age = f" after {age_text(death.age_ms)}" if death.age_ms else ""
-    return f"{dead_text(death)} died{age}: {death_text(death)}"
+    often = restarts_text(death)
+    return f"{dead_text(death)} died{age}: {death_text(death)}{f'; {often}' if often else ''}"
 
 
 def _oom(oom: p.OomSeen) -> str:

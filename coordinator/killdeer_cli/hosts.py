@@ -80,7 +80,7 @@ def _notes(host: o.HostView) -> list[str]:
     if host.events_lost:
         notes.append(f"{counted(host.events_lost, 'kernel event')} lost")
     if host.evidence_detail and host.evidence != EVIDENCE_LEVEL_BPF:
-        notes.append(host.evidence_detail)
+        notes.append(f"no hold-down here: {host.evidence_detail}")
     if host.cannot_evaluate:
         fields = ", ".join(NAMES.get(field, f"field {field}") for field in host.cannot_evaluate)
         notes.append(f"cannot evaluate {fields}")

@@ -135,7 +135,8 @@ def _strike(told: o.StrikeView | None, strike: o.StrikeView) -> Iterator[Text]:
 def _ending(strike: o.StrikeView) -> Iterator[Text]:
     if strike.state == p.STRIKE_STATE_RECOVERED:
         after = f" {took(strike.recovered_after_ns)} after the first signal" if strike.recovered_after_ns else ""
-        yield _line(strike, f"recovered{after}", "green")
+        held = f": {strike.detail}" if strike.action.HasField("hold_down") and strike.detail else ""
+        yield _line(strike, f"recovered{after}{held}", "yellow" if strike.cut_short else "green")
     elif strike.state in _CLOSING:
         why = _why(strike)
         yield _line(strike, state_text(strike.state) + (f": {why}" if why else ""), _CLOSING[strike.state])
@@ -143,16 +144,17 @@ def _ending(strike: o.StrikeView) -> Iterator[Text]:
 
 def _blow(told: p.Blow | None, blow: p.Blow, strike: o.StrikeView) -> Iterator[Text]:
     sent = f"{signal_name(blow.signal)}{' (revert)' if blow.revert else ''}"
+    whom = f"its successor, pid {blow.pid}" if blow.pid else f"pid {strike.victim.pid}"
     kernel = ""
     if blow.kernel_verdict:
         by = f"sent by pid {blow.sender_pid}, " if blow.sender_pid else ""
         # SIGCONT resumes when it is generated; that nobody handles it besides is no news.
         verdict = "" if blow.revert else blow.kernel_verdict.replace("_", " ")
-        kernel = f"the kernel saw {sent} {by}{verdict}".rstrip(", ")
+        kernel = f"the kernel saw {sent}{f' to {whom},' if blow.pid else ''} {by}{verdict}".rstrip(", ")
     if told is None and kernel:
         yield _line(strike, kernel)
     elif told is None:
-        yield _line(strike, f"{sent} sent to pid {strike.victim.pid}")
+        yield _line(strike, f"{sent} sent to {whom}")
     elif kernel and not told.kernel_verdict:
         yield _line(strike, kernel)
 

@@ -1,6 +1,7 @@
 """What the verbs share of the terminal: consoles, JSON, questions, and the way to the coordinator."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -80,8 +81,13 @@ def chosen(ctx: typer.Context) -> Context:
 
 @contextmanager
 def connected(ctx: typer.Context) -> Iterator[Client]:
-    with Client(chosen(ctx)) as client:
+    client = Client(chosen(ctx))
+    try:
         yield client
+    finally:
+        # The verb only leaves now, and a KeyboardInterrupt within gRPC's own closing can keep it waiting for ever.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        client.close()
 
 
 def say(line: RenderableType) -> None:

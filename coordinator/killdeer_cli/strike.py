@@ -49,6 +49,10 @@ def strike(
     pause: Annotated[
         str | None, typer.Option("--pause", metavar="FOR", help="Stop it for so long, then resume it.")
     ] = None,
+    hold_down: Annotated[
+        str | None,
+        typer.Option("--hold-down", metavar="FOR", help="Kill it and, for so long, each successor as it appears."),
+    ] = None,
     yes: Yes = False,
     detach: Detach = False,
     as_json: AsJsonLines = False,
@@ -57,7 +61,7 @@ def strike(
 
     Ctrl-C aborts it and waits for the reverts; a second one leaves. With --json each line is a WatchRunResponse.
     """
-    action = _action(kill, terminate, pause)
+    action = _action(kill, terminate, pause, hold_down)
     with connected(ctx) as client:
         source = _source(client, host, terms, action)
         code = launch(
@@ -66,7 +70,7 @@ def strike(
     raise typer.Exit(code)
 
 
-def _action(kill: str | None, terminate: str | None, pause: str | None) -> "Action":
+def _action(kill: str | None, terminate: str | None, pause: str | None, hold_down: str | None) -> "Action":
     from killdeer_experiment.action import read_action
     from killdeer_experiment.faults import Unfit
 
@@ -77,10 +81,12 @@ def _action(kill: str | None, terminate: str | None, pause: str | None) -> "Acti
         asked["--terminate"] = (terminate, {"terminate": {"grace": terminate}})
     if pause is not None:
         asked["--pause"] = (pause, {"pause": pause})
+    if hold_down is not None:
+        asked["--hold-down"] = (hold_down, {"hold-down": hold_down})
     if len(asked) != 1:
         raise Refused(
             f"cannot strike with {' and '.join(asked) or 'no action'}: name one of --kill[=SIG],"
-            " --terminate[=GRACE] or --pause=FOR"
+            " --terminate[=GRACE], --pause=FOR or --hold-down=FOR"
         )
     ((option, (value, written)),) = asked.items()
     try:

@@ -27,6 +27,8 @@ def action_text(action: p.Action) -> str:
             return "terminate, no SIGKILL"
         case "pause":
             return f"pause for {format_duration(action.pause.length_ms)}"
+        case "hold_down":
+            return f"hold down for {format_duration(action.hold_down.length_ms)}"
         case _:
             return "an action newer than this command line"
 
@@ -114,7 +116,9 @@ def _same_process(one: p.Party, other: p.Party) -> bool:
 
 
 def fate_text(left: p.Death | p.ExitSeen) -> str:
-    """`killed by SIGSEGV, core dumped`, `exited with code 3`."""
+    """`killed by SIGSEGV, core dumped`, `exited with code 3`; `exited`, where nobody could read how."""
+    if isinstance(left, p.ExitSeen) and left.unread:
+        return "exited"
     how = f"killed by {signal_name(left.signal)}" if left.signal else f"exited with code {left.code}"
     return how + (", core dumped" if left.core_dumped else "")
 
@@ -126,6 +130,15 @@ def death_text(death: p.Death) -> str:
     if death.cause == p.CAUSE_UNKNOWN and (death.why or not (death.signal or death.code)):
         return cause_text(death)  # says how as far as it is known (I8)
     return f"{fate_text(death)}: {cause_text(death)}"
+
+
+def restarts_text(death: p.Death) -> str:
+    """`restarted 7 times in 60 s: a restart loop`; empty: not at all, as far as is known."""
+    restarts = death.restarts
+    if not restarts.count:
+        return ""
+    often = f"restarted {counted(restarts.count, 'time')} in {took(restarts.within_ms * 1_000_000)}"
+    return f"{often}: a restart loop" if restarts.loop else often
 
 
 def dead_text(death: p.Death) -> str:

@@ -1,13 +1,13 @@
 """The verbs of the command line: each is imported when it is called, and its errors become exit codes."""
 
 import importlib
-import os
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from killdeer.output import nobody_reads
 from killdeer_cli import exits
 from killdeer_cli.plain import Verb, made_plain
 from killdeer_client.contexts import ContextError
@@ -15,8 +15,6 @@ from killdeer_client.errors import ClientError
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
-NOBODY_READS = 141
-"""128 + SIGPIPE."""
 
 
 def application(**settings: Any) -> typer.Typer:
@@ -78,9 +76,7 @@ class Verbs(Group):
         except KeyboardInterrupt:
             code = INTERRUPTED
         except BrokenPipeError:
-            # Nothing can be said any more, and the interpreter must not try when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = NOBODY_READS
+            code = nobody_reads()
         raise typer.Exit(code)
 
 

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -52,7 +51,8 @@ class Inbox:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        # Attended to the end: what was said stands, and a late Ctrl-C changes nothing.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if self.attended else self._before)
 
     def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
         self._pressed += 1
@@ -72,7 +72,7 @@ class Inbox:
             except ClientError as error:
                 self._queue.put(error)
 
-        threading.Thread(target=read, daemon=True).start()
+        client.beside(read)
 
     def abort(self, client: Client, run: str) -> None:
         """Beside the queue, so that a second Ctrl-C is heard while the coordinator thinks."""
@@ -83,7 +83,7 @@ class Inbox:
             except ClientError as error:
                 self._queue.put(_AbortFailed(error))
 
-        threading.Thread(target=ask, daemon=True).start()
+        client.beside(ask)
 
 
 def attend(client: Client, run: str, inbox: Inbox, *, as_json: bool, aborts: bool) -> int:

@@ -12,7 +12,7 @@ from killdeer.v1 import process_pb2 as p
 from killdeer_cli import exits
 from killdeer_cli.event_view import Heard, death_style, told
 from killdeer_cli.screen import AsJson, connected, print_json, say
-from killdeer_cli.text import age_text, dead_text, death_text, took, when
+from killdeer_cli.text import age_text, dead_text, death_text, restarts_text, took, when
 from killdeer_cli.verbs import Verb, application
 
 app = application()
@@ -70,9 +70,11 @@ def explained(one: o.Explanation, now_ms: int) -> Iterator[Text]:
         kind, what, style = told(event)
         yield Text.assemble((f"  {_offset(event, one):>9}  {kind:<6}  ", "dim"), (what, style))
     yield _successor(one)
-    if one.deaths_in_hour > 1 or one.restart_loop:
-        often = f"this is death {one.deaths_in_hour:,} of {death.service or dead_text(death)} within an hour"
-        yield Text(often + (": a restart loop" if one.restart_loop else ""), "red" if one.restart_loop else "")
+    service = death.service or dead_text(death)
+    if one.deaths_in_hour > 1:
+        yield Text(f"this is death {one.deaths_in_hour:,} of {service} within an hour")
+    if often := restarts_text(death):
+        yield Text(f"{service} was {often}", "red" if death.restarts.loop else "")
 
 
 def timeline(one: o.Explanation) -> list[p.KernelEvent]:

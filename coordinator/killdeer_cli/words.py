@@ -15,6 +15,7 @@ ACTIONS = {
     "kill": p.Action(kill=p.Kill(signal=9)),
     "terminate": p.Action(terminate=p.Terminate(grace_ms=10_000)),
     "pause": p.Action(pause=p.Pause(length_ms=30_000)),
+    "hold-down": p.Action(hold_down=p.HoldDown(length_ms=30_000)),
 }
 """To ask a guard about; signal, grace and length make no difference to it."""
 

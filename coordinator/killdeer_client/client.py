@@ -4,6 +4,7 @@ Every method raises ClientError, and ContextError where the context's keys canno
 the first coordinator that can be reached; every one of them is equal. Messages are the wire's own.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -26,6 +27,8 @@ QUICK_S = 10.0
 """For what the coordinator knows by itself."""
 SCAN_S = 60.0
 """For what it must ask its hosts."""
+PARTING_S = 2.0
+"""For threads beside to notice that their calls are cancelled."""
 RUN_AGAIN_S = (0.3, 1.0)
 """Pauses before a Run that was not answered is sent again, with the same key."""
 
@@ -71,6 +74,8 @@ class Client:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.coordinators = tuple(Coordinator(context, address) for address in context.coordinators)
+        self._beside: list[threading.Thread] = []
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -81,8 +86,28 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Cancels the calls under way, also those beside, and waits for these."""
+        self._closed = True
         for coordinator in self.coordinators:
             coordinator.close()
+        parting = time.monotonic() + PARTING_S
+        for thread in self._beside:
+            thread.join(max(0.0, parting - time.monotonic()))
+
+    def beside(self, work: Callable[[], None]) -> None:
+        """Calls in a thread of their own, which close() waits for: one that is within gRPC as the interpreter ends
+        can keep it from ending."""
+
+        def run() -> None:
+            try:
+                work()
+            except ValueError:  # gRPC's word for a call on a closed channel
+                if not self._closed:
+                    raise
+
+        thread = threading.Thread(target=run, daemon=True)
+        self._beside.append(thread)
+        thread.start()
 
     # --- experiments
 

@@ -25,18 +25,20 @@ def follow(
     """Each state of the run, until one has the state ended. A broken stream is taken up again, whole run
     first. Raises ClientError when it could not be for PAUSES_S, or the coordinator refuses.
     """
-    failures = 0
+    failures, seen = 0, False
     while True:
         try:
             for update in client.watch_run(run):
-                failures = 0
+                failures, seen = 0, True
                 run = update.run.run_id or run  # `latest` may mean another run after a break
                 yield update
                 if update.run.state == o.RUN_STATE_ENDED:
                     return
             error = ClientError("UNAVAILABLE", "the coordinator ended the stream before the run's end")
         except ClientError as broken:
-            if not broken.passing or failures == len(PAUSES_S):
+            # Keys that were good for this run are good: a coordinator that stops closes a connection just as one
+            # that turns it away.
+            if not (broken.passing or (seen and broken.unreached)) or failures == len(PAUSES_S):
                 raise
             error = broken
         if failures == len(PAUSES_S):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from killdeer.v1 import operator_pb2 as o
@@ -93,7 +94,7 @@ class _Teller:
 
     def start(self) -> None:
         for coordinator in self._client.coordinators:
-            threading.Thread(target=self._tell, args=(coordinator,), daemon=True).start()
+            self._client.beside(partial(self._tell, coordinator))
 
     def stop(self) -> None:
         self._enough.set()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from killdeer.output import quietly
 from killdeer_coordinator import config as configuration
 from killdeer_coordinator import pki
 from killdeer_coordinator.config import Config, ConfigError
@@ -21,14 +22,13 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 refused or invalid."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.verb == "init":
-            return _init(options)
-        return _run(options)
-    except (ConfigError, KeyringError, pki.PkiError) as problem:
-        sys.stderr.write(f"{problem}\n")
-        return REFUSED
+    with quietly():
+        options = _parser().parse_args(arguments)
+        try:
+            return _init(options) if options.verb == "init" else _run(options)
+        except (ConfigError, KeyringError, pki.PkiError) as problem:
+            sys.stderr.write(f"{problem}\n")
+            return REFUSED
 
 
 def _parser() -> argparse.ArgumentParser:

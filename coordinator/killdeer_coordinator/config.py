@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from killdeer.durations import DurationError, parse_duration
 from killdeer_coordinator.core.books import FleetLimits
@@ -14,6 +15,8 @@ DEFAULT_FILE = Path("/etc/killdeer/coordinator.toml")
 SCOPES = ("in_flight", "per_host", "per_service", "per_zone", "per_minute")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 1_000, 300_000
+# An agent takes a strike until ten seconds after the heartbeat that was answered last: half of that is for its way.
+LONGEST_HEARTBEAT_MS = 5_000
 LONGEST_RETENTION_DAYS = 3_650
 _BUILT_IN = {"in_flight": 3, "per_host": 1, "per_service": 1}
 _PORT_ENDS = 65_536
@@ -21,6 +24,10 @@ _PORT_ENDS = 65_536
 
 class ConfigError(ValueError):
     """The file cannot be used; the message holds every fault, a line each, with file, key and remedy."""
+
+
+class _Secret(ValueError):
+    """The value must not be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,13 @@ class Config:
     listen_operators: Address = Address("127.0.0.1", 7443)
     listen_halt: Address = Address("127.0.0.1", 7444)  # POST /halt, over TLS
     state: Path = Path("/var/lib/killdeer-coordinator")
+    store: str = ""  # the URL of a PostgreSQL database; empty: SQLite in the state directory
     ca: Path = Path("ca.pem")
     cert: Path = Path("coordinator.pem")
     key: Path = Path("coordinator.key")
     halt_token: Path = Path("halt-token")  # the file with the token that can do nothing but halt
     lease_ms: int = 15_000
-    heartbeat_ms: int = 5_000  # a third of the lease, unless the file says otherwise
+    heartbeat_ms: int = 5_000  # a third of the lease, 5 s at most, unless the file says otherwise
     limits: FleetLimits = field(
         default_factory=lambda: FleetLimits(limits=dict(_BUILT_IN), sources=dict.fromkeys(_BUILT_IN, "built in"))
     )
@@ -56,7 +64,7 @@ class Config:
 
     @property
     def store_url(self) -> str:
-        return f"sqlite:///{self.state / 'killdeer.db'}"
+        return self.store or f"sqlite:///{self.state / 'killdeer.db'}"
 
 
 def load(file: Path = DEFAULT_FILE) -> Config:
@@ -88,6 +96,9 @@ def parse(text: str, file: Path) -> Config:
             continue
         try:
             read = _KEYS[key](value)
+        except _Secret as cause:
+            faults.append(f"{place}: cannot read {key}: {cause}")
+            continue
         except (ValueError, DurationError) as cause:
             faults.append(f"{place}: cannot read {key} = {_shown(value)}: {cause}")
             continue
@@ -110,7 +121,7 @@ def _assemble(values: dict[str, object], limits: dict[str, int], folder: Path) -
     )
     config = replace(Config(limits=known), **values)  # type: ignore[arg-type]  # each was read by its own reader
     if "heartbeat_ms" not in values:
-        config = replace(config, heartbeat_ms=config.lease_ms // 3)
+        config = replace(config, heartbeat_ms=min(config.lease_ms // 3, LONGEST_HEARTBEAT_MS))
     paths = {name: folder / getattr(config, name) for name in ("state", "ca", "cert", "key", "halt_token")}
     return replace(config, **paths)
 
@@ -121,7 +132,7 @@ def _lease_faults(values: dict[str, object], text: str, file: Path) -> list[str]
         return []
     return [
         f"{file}:{_line_of(text, 'heartbeat')}: cannot use the heartbeat: a lease of {lease} ms would end before "
-        f"the second one; write {lease // 2} ms or less, or leave it out for a third of the lease"
+        f"the second one; write {lease // 2} ms or less, or leave it out for a third of the lease, 5s at most"
     ]
 
 
@@ -209,7 +220,9 @@ def _lease(value: object) -> int:
 def _heartbeat(value: object) -> int:
     read = _duration(value)
     if not read:
-        raise ValueError("write more than 0, or leave it out for a third of the lease")
+        raise ValueError("write more than 0, or leave it out for a third of the lease, 5s at most")
+    if read > LONGEST_HEARTBEAT_MS:
+        raise ValueError("write 5s or less: a host takes a strike only within 10s of its last heartbeat")
     return read
 
 
@@ -234,13 +247,28 @@ def _count(value: object) -> int:
     return value
 
 
+def _store(value: object) -> str:
+    read = _text(value)
+    wanted = "write postgresql://USER@HOST/DATABASE; without [store], it is SQLite in the state directory"
+    try:
+        parsed = urlsplit(read)
+        password = parsed.password
+    except ValueError as cause:
+        raise ValueError(f"{cause}; {wanted}") from None
+    if parsed.scheme != "postgresql" or not parsed.path.strip("/"):
+        raise ValueError(wanted)
+    if password or "password" in parsed.query:
+        raise _Secret("a password is not written here: put it into the file that PGPASSFILE names, or PGPASSWORD")
+    return read
+
+
 def _log_level(value: object) -> str:
     if value not in LOG_LEVELS:
         raise ValueError(f"write one of {', '.join(LOG_LEVELS)} in quotes")
     return str(value)
 
 
-_SECTIONS = ("tls", "halt", "limits")
+_SECTIONS = ("tls", "halt", "store", "limits")
 _KEYS: dict[str, Callable[[object], object]] = {
     "name": _text,
     "listen_agents": _address,
@@ -256,6 +284,7 @@ _KEYS: dict[str, Callable[[object], object]] = {
     "tls.cert": _path,
     "tls.key": _path,
     "halt.token": _path,
+    "store.url": _store,
     **{f"limits.{scope}": _count for scope in SCOPES},
 }
 # Where a field is called otherwise than its key.
@@ -264,4 +293,5 @@ _FIELDS = {
     "heartbeat": "heartbeat_ms",
     "retention": "retention_days",
     "halt.token": "halt_token",
+    "store.url": "store",
 }

@@ -1,11 +1,13 @@
 """The coordinator's composition root: the only place that knows core, shell, store and edges."""
 
 import asyncio
+import os
 import secrets
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -22,7 +24,7 @@ from killdeer.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.config import Address, Config
 from killdeer_coordinator.core.coordinator import Core
-from killdeer_coordinator.core.words import Operator, Started, Stop, Tick
+from killdeer_coordinator.core.words import Operator, Started, Stop, Tick, Woken
 from killdeer_coordinator.edges import agents
 from killdeer_coordinator.edges.agents import Agents
 from killdeer_coordinator.edges.asks import Asks
@@ -34,6 +36,7 @@ from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError
+from killdeer_coordinator.store.sqlite import lock_directory
 from killdeer_coordinator.store.store import Store
 
 log = structlog.get_logger()
@@ -44,6 +47,9 @@ DRAIN_S = 3.0
 # How long the store may take for what it was asked before this coordinator listens, and before it ends.
 SETTLE_S = 3.0
 RETAIN_EVERY_S = 3_600
+# Where others share the store, those who follow the evidence here have it from there.
+PUBLISH_EVERY_S = 0.5
+PUBLISHED_MOST = 1_000
 # How long POST /halt waits for the hosts before it answers how many have stopped. The halt is out at once.
 HALT_ANSWER_S = 2.0
 # Who halts by POST /halt, in the record. Every role may halt; this one can do nothing else.
@@ -55,6 +61,8 @@ async def run(config: Config) -> int:
     log_to_stdout(config.log_level)
     config.state.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
+        if config.store:  # elsewhere; what is kept beside it is still this coordinator's alone
+            stack.callback(os.close, lock_directory(config.state))
         coordinator = Coordinator(config)
         stack.push_async_callback(coordinator.close)
         stack.push_async_callback(coordinator.silence)
@@ -81,7 +89,11 @@ class Coordinator:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         ways = WaysOut(
-            store=self._store, outside=self._outside, agents=self._agents, asks=self._asks, feed=self._feed
+            store=self._store,
+            outside=self._outside,
+            agents=self._agents,
+            asks=self._asks,
+            feed=Feed() if self._config.store else self._feed,  # see _publish
         )
         self._shell.connect(ways)
         try:
@@ -98,6 +110,7 @@ class Coordinator:
                 books=books,
                 lease_ms=self._config.lease_ms,
                 heartbeat_ms=self._config.heartbeat_ms,
+                instance=secrets.token_hex(16) if self._config.store else "",
             )
         )
         # Nobody is to ask for a run before those of the last coordinator are ended in the books.
@@ -106,7 +119,7 @@ class Coordinator:
 
     async def serve(self) -> int:
         stopping = asyncio.ensure_future(self._stopping.wait())
-        chores = [asyncio.ensure_future(chore()) for chore in (self._tick, self._retain)]
+        chores = [asyncio.ensure_future(chore()) for chore in self._chores()]
         log.info("started", agents=str(self._config.listen_agents), operators=str(self._config.listen_operators))
         self._notifier.say(READY="1")
         try:
@@ -123,6 +136,11 @@ class Coordinator:
                 task.cancel()
             await asyncio.gather(stopping, *chores, return_exceptions=True)
         return 0
+
+    def _chores(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """None of them ends by itself."""
+        alone = [self._tick, self._retain]
+        return [*alone, self._listen_to_others, self._publish] if self._config.store else alone
 
     async def close(self) -> None:
         """What was asked of the store goes into it first, if it can in time."""
@@ -206,6 +224,23 @@ class Coordinator:
                 next_watchdog = loop.time() + self._notifier.watchdog_every_ns / 1e9
                 self._notifier.say(WATCHDOG="1")
             await asyncio.sleep(TICK_S)
+
+    async def _listen_to_others(self) -> None:
+        async with aclosing(self._store.listen()) as wakes:
+            async for _ in wakes:
+                self._shell.post(Woken())
+
+    async def _publish(self) -> None:
+        """What any coordinator has kept, in its order, for those who follow here."""
+        after: int | None = None  # at first, the newest
+        while True:
+            with suppress(StoreError):
+                most = 1 if after is None else PUBLISHED_MOST
+                found = await self._store.ask(partial(Store.events, after=after, limit=most))
+                if after is not None:
+                    self._feed.publish(found)
+                after = found[-1].number if found else after or 0
+            await asyncio.sleep(PUBLISH_EVERY_S)
 
     async def _retain(self) -> None:
         while True:

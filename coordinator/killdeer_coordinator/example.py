@@ -19,12 +19,12 @@ listen_agents = {listen_agents}
 listen_operators = {listen_operators}
 listen_halt = {listen_halt}
 
-# The store and what is kept beside it. One coordinator per directory.
+# The store, unless it is elsewhere, and what is kept beside it. One coordinator per directory.
 state = {state}
 
 # An agent that has not been answered for this long stops, and reverts what it holds.
 lease = {lease}
-# How often an agent asks for renewal; left out, a third of the lease.
+# How often an agent asks for renewal, 5s at most; left out, a third of the lease.
 # heartbeat = {heartbeat}
 
 # How long evidence is kept, in days. The audit log is kept for ever.
@@ -44,6 +44,11 @@ key = {key}
 [halt]
 # The file with the token of POST /halt.
 token = {halt_token}
+
+# One PostgreSQL database for several coordinators. Its password goes into the file that PGPASSFILE names, or into
+# PGPASSWORD, in the coordinator's environment.
+# [store]
+# url = "postgresql://killdeer@db.example.com/killdeer"
 
 # The most victims that have not recovered, over all experiments. An experiment can only narrow this.
 [limits]

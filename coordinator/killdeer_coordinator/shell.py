@@ -13,7 +13,9 @@ from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.words import (
     Broadcast,
+    Collect,
     Decided,
+    Delivered,
     Dismiss,
     Effect,
     Input,
@@ -22,6 +24,9 @@ from killdeer_coordinator.core.words import (
     Kept,
     Note,
     Now,
+    Post,
+    Posted,
+    Quit,
     ReadStore,
     Refuse,
     Reply,
@@ -34,7 +39,7 @@ from killdeer_coordinator.edges.asks import Asks
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.outside import Outside, OutsideError
 from killdeer_coordinator.store.async_store import AsyncStore
-from killdeer_coordinator.store.errors import StoreError
+from killdeer_coordinator.store.errors import StoreError, StoreInUse
 
 log = structlog.get_logger()
 
@@ -80,8 +85,7 @@ class Shell:
                 for effect in self._core.handle(self._inputs.popleft(), self._out.clock()):
                     self._carry_out(effect, self._out)
         except Exception as error:
-            if not self.failed.done():
-                self.failed.set_exception(error)
+            self._fail(error)
         finally:
             self._handling = False
 
@@ -106,6 +110,12 @@ class Shell:
                 self._beside(self._keep(effect, out))
             case ReadStore():
                 self._beside(self._read(out))
+            case Post():
+                self._beside(self._post(effect, out))
+            case Collect(recipient=recipient):
+                self._beside(self._collect(recipient, out))
+            case Quit(why=why):
+                self._fail(StoreInUse(f"cannot go on: {why}"))
             case KeepEvents():
                 self._beside(self._keep_events(effect, out))
             case Note(event=event, fields=fields):
@@ -119,7 +129,11 @@ class Shell:
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
             self.failed.set_exception(error)
 
     async def _transact(self, effect: Transact, out: WaysOut) -> None:
@@ -148,6 +162,24 @@ class Shell:
             log.error("store_failed", why=str(error), remedy="no lease is renewed until it is back")
         else:
             self.post(StoreRead(begun_ns, books))
+
+    async def _post(self, effect: Post, out: WaysOut) -> None:
+        failure = ""
+        try:
+            await out.store.post(effect.letters)
+        except StoreError as error:
+            failure = str(error)
+        self.post(Posted(effect.token, failure))
+
+    async def _collect(self, recipient: str, out: WaysOut) -> None:
+        begun_ns = out.clock().mono_ns
+        try:
+            now_ms, letters = await out.store.collect(recipient)
+        except StoreError as error:
+            log.error("store_failed", why=str(error), remedy="letters wait until it is back")
+        else:
+            if letters:
+                self.post(Delivered(begun_ns=begun_ns, now_ms=now_ms, letters=tuple(letters)))
 
     async def _keep_events(self, effect: KeepEvents, out: WaysOut) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What is done to a victim: `kill`, `{terminate: {grace: 10s}}`, `{pause: 30s}`."""
+"""What is done to a victim: `kill`, `{terminate: {grace: 10s}}`, `{pause: 30s}`, `{hold-down: 30s}`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from killdeer_experiment.plain import found
 from killdeer_experiment.scalars import as_mapping, read_duration, read_length
 from killdeer_experiment.signals import read_signal, signal_name
 
-_WANTED = "wants kill, terminate or {pause: 30s}"
+_WANTED = "wants kill, terminate, {pause: 30s} or {hold-down: 30s}"
 
 DEFAULT_GRACE_MS = 10_000
 
@@ -58,7 +58,21 @@ class Pause:
         return {"pause": format_duration(self.length_ms)}
 
 
-Action = Kill | Terminate | Pause
+@dataclass(frozen=True, kw_only=True)
+class HoldDown:
+    """SIGKILL to the victim and, for the length, to each successor as it appears."""
+
+    length_ms: int
+
+    def to_wire(self) -> wire.Action:
+        return wire.Action(hold_down=wire.HoldDown(length_ms=self.length_ms))
+
+    @property
+    def written(self) -> object:
+        return {"hold-down": format_duration(self.length_ms)}
+
+
+Action = Kill | Terminate | Pause | HoldDown
 
 
 def read_action(value: object) -> Action:
@@ -68,8 +82,8 @@ def read_action(value: object) -> Action:
             return Kill()
         case "terminate":
             return Terminate()
-        case "pause":
-            raise unfit("a pause needs a length: write {pause: 30s}")
+        case "pause" | "hold-down":
+            raise unfit(f"a {value} needs a length: write {{{value}: 30s}}")
         case str():
             near = nearest(value, _READERS)
             hint = f": did you mean {near!r}?" if near else ""
@@ -97,16 +111,22 @@ def _terminate(inner: object) -> Terminate:
     return Terminate(grace_ms=grace_ms)
 
 
-def _pause(inner: object) -> Pause:
+def _length(inner: object) -> int:
+    """`30s`, or `{for: 30s}`."""
     if isinstance(inner, str):
-        return Pause(length_ms=read_length(inner))
+        return read_length(inner)
     parts = _parts(inner, "for", "wants a length such as 30s")
     if not parts:
         raise unfit("wants a length such as 30s, found none")
-    return Pause(length_ms=read_at(("for",), read_length, parts["for"]))
+    return read_at(("for",), read_length, parts["for"])
 
 
-_READERS: dict[str, Callable[[object], Action]] = {"kill": _kill, "terminate": _terminate, "pause": _pause}
+_READERS: dict[str, Callable[[object], Action]] = {
+    "kill": _kill,
+    "terminate": _terminate,
+    "pause": lambda inner: Pause(length_ms=_length(inner)),
+    "hold-down": lambda inner: HoldDown(length_ms=_length(inner)),
+}
 
 
 def _parts(inner: object, name: str, wanted: str) -> dict[str, object]:

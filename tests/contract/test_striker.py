@@ -1,8 +1,9 @@
 """The agent's hand on real processes."""
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ from typing import cast
 import pytest
 
 from killdeer.v1.process_pb2 import Reason
-from killdeer_agent.core.facts import FactMissing, Facts, Now
-from killdeer_agent.core.words import Record, Revert
+from killdeer_agent.core.facts import FactMissing, Facts, Now, Refusal
+from killdeer_agent.core.words import Follow, Record, Revert
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts
@@ -185,21 +186,47 @@ def test_i1_an_exec_between_open_and_strike_is_refused_as_changed() -> None:
         striker.close("c1")
 
 
-def test_i1_an_exit_after_the_last_fact_was_read_is_refused_by_the_pidfd(victim: int) -> None:
-    striking = False
+def last_of_the_last_look(late: type[ProcFacts]) -> Callable[[int], Facts]:
+    """Each look reads a process twice, what takes time first: once opened, it is looked at a second time."""
+    reads = itertools.count(1)
+    return lambda pid: late(pid) if next(reads) == 4 else ProcFacts(pid)
 
+
+@pytest.mark.parametrize("reason", [Reason.REASON_STOPPED, Reason.REASON_CHANGED])
+def test_r1_what_comes_to_pass_while_guard_and_selector_read_their_facts_is_refused(reason: Reason) -> None:
+    """An executable or a port takes them milliseconds."""
+    with s.running(*s.EXECS_ON_COMMAND) as child:
+        opened = False
+
+        def rule(facts: Facts) -> bool:
+            if opened and reason == Reason.REASON_STOPPED:
+                os.kill(child.pid, signal.SIGSTOP)
+                assert s.stopped(child.pid)
+            elif opened:
+                s.command(child)
+                s.until(lambda: ProcFacts(child.pid).cmdline == "sleep 300")
+            return True
+
+        striker, right = s.striker(), s.warrant(s.identity(child.pid), rule=rule)
+        assert striker.open(s.opening(right)) is None
+        opened = True
+        done = striker.strike(s.blow(right))
+        assert done.refusal is not None and done.refusal.reason == reason
+        assert done.sent_boot_ns == 0 and alive(child.pid)
+        striker.close("c1")
+
+
+def test_i1_an_exit_after_the_last_fact_was_read_is_refused_by_the_pidfd(victim: int) -> None:
     class Dies(ProcFacts):
         @property
-        def unit(self) -> str:
-            unit = super().unit
-            if striking:
-                os.kill(victim, signal.SIGKILL)
-                exit_signal(victim)
-            return unit
+        def state(self) -> str:
+            state = super().state
+            os.kill(victim, signal.SIGKILL)
+            exit_signal(victim)
+            return state
 
-    striker, right = s.striker(facts_of=Dies), s.warrant(s.identity(victim))
+    striker, right = s.striker(facts_of=last_of_the_last_look(Dies)), s.warrant(s.identity(victim))
     assert striker.open(s.opening(right)) is None
-    striking = True
     done = striker.strike(s.blow(right, signal.SIGTERM))
     assert done.refusal is not None and done.refusal.reason == Reason.REASON_GONE
     assert done.sent_boot_ns == 0
@@ -209,20 +236,17 @@ def test_i1_an_exit_after_the_last_fact_was_read_is_refused_by_the_pidfd(victim:
 def test_i1_an_exec_in_the_instant_of_the_signal_is_struck_changed() -> None:
     """It execs after the last fact was read: that cannot be prevented, only told."""
     with s.running(*s.EXECS_ON_COMMAND) as child:
-        first = ProcFacts(child.pid).program
-        striking = False
 
         class Late(ProcFacts):
             @property
-            def unit(self) -> str:
-                if striking and ProcFacts(child.pid).program == first:
-                    s.command(child)
-                    s.until(lambda: ProcFacts(child.pid).cmdline == "sleep 300")
-                return super().unit
+            def state(self) -> str:
+                state = super().state
+                s.command(child)
+                s.until(lambda: ProcFacts(child.pid).cmdline == "sleep 300")
+                return state
 
-        striker, right = s.striker(facts_of=Late), s.warrant(s.identity(child.pid))
+        striker, right = s.striker(facts_of=last_of_the_last_look(Late)), s.warrant(s.identity(child.pid))
         assert striker.open(s.opening(right)) is None
-        striking = True
         done = striker.strike(s.blow(right, signal.SIGSTOP))
         assert done.refusal is None
         assert done.changed
@@ -247,7 +271,7 @@ def test_i1_what_is_seen_right_after_the_signal_tells_whether_it_was_another(
     before: dict[str, object] = {
         name: getattr(alive, name) for name in ("pid", "start_ticks", "threads", "program", "uid", "cmdline")
     } | {"unit": "sleep.service", "state": "S"}
-    looks = [before, before, *(before | now for now in after)]
+    looks = [before, before, before, before, *(before | now for now in after)]
 
     def facts_of(pid: int) -> Facts:
         return cast(Facts, SimpleNamespace(**(looks.pop(0) if len(looks) > 1 else looks[0])))
@@ -547,3 +571,68 @@ def test_i8_after_a_restart_a_pidfd_that_cannot_be_had_is_no_exit(
     striker = s.striker()
     assert striker.hold("c1", s.identity(victim))
     assert striker.fileno("c1") is None
+
+
+# --- follow: one that has come in the victim's place ----------------------------------------------------------
+
+
+def follow(pid: int, **changed: object) -> Follow:
+    """The look at a process that nobody has seen before."""
+    facts = ProcFacts(pid)
+    place: dict[str, object] = {"first_sight": True, "service": facts.service, "unit": facts.unit}
+    right = s.warrant(replace(s.identity(pid), program=""))
+    right = replace(right, **(place | changed))  # type: ignore[arg-type]
+    return Follow(command_id="c1", service=facts.service, warrant=right)
+
+
+def test_i1_a_successor_is_held_in_the_victim_s_place_with_the_program_it_runs(victim: int) -> None:
+    with s.running() as successor:
+        striker = s.striker()
+        assert striker.open(s.opening(s.warrant(s.identity(victim)))) is None
+        assert striker.unit("c1") == ProcFacts(victim).unit
+        found = striker.follow(follow(successor.pid))
+        assert found == s.identity(successor.pid)
+        done = striker.strike(s.blow(replace(s.warrant(found), service=ProcFacts(successor.pid).service)))
+        assert done.refusal is None and exit_signal(successor.pid) == signal.SIGKILL
+        assert alive(victim)
+        striker.close("c1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"service": "/usr/bin/other"}, Reason.REASON_NOT_MATCHING),
+        ({"unit": "other.service"}, Reason.REASON_NOT_MATCHING),
+        ({"not_after_ns": 0}, Reason.REASON_TOO_LATE),
+    ],
+)
+def test_i1_one_that_may_not_be_struck_leaves_what_is_held(
+    victim: int, changed: dict[str, object], reason: Reason
+) -> None:
+    with s.running() as stranger:
+        striker = s.striker()
+        assert striker.open(s.opening(s.warrant(s.identity(victim)))) is None
+        refused = striker.follow(follow(stranger.pid, **changed))
+        assert isinstance(refused, Refusal) and refused.reason == reason
+        pidfd = striker.fileno("c1")
+        assert f"Pid:\t{victim}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+        striker.close("c1")
+
+
+def test_i1_a_successor_whose_pid_is_another_s_now_is_refused(victim: int) -> None:
+    wanted = follow(victim)
+    other = replace(wanted.warrant.process, start_ticks=wanted.warrant.process.start_ticks - 7)
+    refused = s.striker().follow(replace(wanted, warrant=replace(wanted.warrant, process=other)))
+    assert isinstance(refused, Refusal) and refused.reason == Reason.REASON_REUSED
+
+
+def test_i1_a_successor_that_execs_before_its_blow_is_refused_as_changed() -> None:
+    with s.running(*s.EXECS_ON_COMMAND) as successor:
+        striker = s.striker()
+        found = striker.follow(follow(successor.pid))
+        assert not isinstance(found, Refusal)
+        s.command(successor)
+        s.until(lambda: ProcFacts(successor.pid).name == "sleep")
+        done = striker.strike(s.blow(s.warrant(found)))
+        assert done.refusal is not None and done.refusal.reason == Reason.REASON_CHANGED
+        striker.close("c1")

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from killdeer_agent.cli import _parser as agent_parser
-from killdeer_agent.config import Config, load_config
+from killdeer_agent.config import Config, Loopback, load_config
+from killdeer_agent.evidence import KEYS
 from killdeer_agent.guardfiles import load_guard
-from killdeer_agent.kernel.collector import CollectorUnavailable, CoreCollector
+from killdeer_agent.kernel import kernellog
+from killdeer_agent.kernel.collector import CollectorUnavailable, load_collector
 from killdeer_agent.kernel.units import Setting, Units, parse_unit
 from killdeer_agent.surroundings import service
 from killdeer_coordinator.example import example_toml
@@ -131,7 +133,7 @@ def test_the_system_calls_that_striking_and_serving_need_pass_the_filter(shipped
             calls = {call for word in one.value.lstrip("~").split() for call in in_the_set(word, shipped)}
             allowed = allowed - calls if one.value.startswith("~") else allowed | calls
     needed = {"pidfd_open", "pidfd_send_signal", "timer_create", "epoll_wait", "fdatasync", "flock", "connect"}
-    needed |= {"bpf"} if name == AGENT else set()
+    needed |= {"bpf", "bind", "listen", "accept4"} if name == AGENT else set()
     assert needed <= allowed
     assert allowed.isdisjoint({"ptrace", "mount", "setuid", "perf_event_open", "kexec_load", "chown"})
     assert name == AGENT or "bpf" not in allowed
@@ -182,6 +184,22 @@ def test_a_halt_file_in_the_runtime_directory_outlives_the_agent(shipped: Path) 
     assert Config(coordinators=()).state == Path("/var/lib") / said["StateDirectory"]
 
 
+def test_the_agents_metrics_can_be_where_its_example_puts_them(shipped: Path, tmp_path: Path) -> None:
+    settings = service_settings(shipped / AGENT)
+    named = re.search(r'^# metrics = "off" +# "(.+)", "(.+)"$', (shipped / "agent.toml").read_text(), re.MULTILINE)
+    assert named
+    (tmp_path / "agent.toml").write_text(f'coordinators = ["c:7442"]\nmetrics = "{named[1]}"\n')
+    assert isinstance(load_config(tmp_path / "agent.toml").metrics, Loopback)
+    assert "AF_INET" in values(settings, "RestrictAddressFamilies")
+    assert not {one.key for one in settings} & {"PrivateNetwork", "SocketBindDeny", "IPAddressDeny"}
+
+    (tmp_path / "agent.toml").write_text(f'coordinators = ["c:7442"]\nmetrics = "{named[2]}"\n')
+    file = load_config(tmp_path / "agent.toml").metrics
+    assert isinstance(file, Path)
+    assert file.parent == Path("/run") / next(iter(values(settings, "RuntimeDirectory")))
+    assert values(settings, "RuntimeDirectoryMode") == {"0755"}, "for node_exporter to get there"
+
+
 def test_the_agents_example_says_every_key_with_its_default(shipped: Path, tmp_path: Path) -> None:
     example = shipped / "agent.toml"
     read = load_config(example)
@@ -195,7 +213,7 @@ def test_the_agents_example_says_every_key_with_its_default(shipped: Path, tmp_p
     assert set(all_said.labels) == {"environment", "zone", "role"}
     assert all_said == Config(coordinators=read.coordinators, host=all_said.host, labels=all_said.labels)
     said = {line.split(" = ")[0] for line in opened if " = " in line}
-    assert {field.name for field in fields(Config)} <= said | {"labels"}
+    assert {field.name for field in fields(Config)} | set(KEYS) <= said | {"labels", "evidence"}
 
 
 def test_the_coordinators_example_is_what_init_writes(shipped: Path) -> None:
@@ -297,7 +315,7 @@ def told_with(capabilities: set[str], root: Path, pid: int, port: int, hidepid: 
 
 def kernel_gives_its_record() -> bool:
     try:
-        CoreCollector().close()
+        load_collector("core").close()
     except CollectorUnavailable:
         return False
     return True
@@ -349,6 +367,16 @@ def test_without_cap_kill_another_users_process_is_refused_by_name(pytestconfig:
         told = told_with(BASE - {"CAP_KILL"}, pytestconfig.rootpath, process.pid, port)
         assert "Operation not permitted" in str(told["struck"])
         assert process.poll() is None
+
+
+def test_the_drop_in_for_the_kernels_log_is_there_and_gives_what_it_takes(shipped: Path) -> None:
+    (named,) = re.findall(r"[\w-]+\.conf", kernellog.REMEDY)
+    said = service_settings(shipped / AGENT, shipped / DROP_INS / named)
+    assert "CAP_SYSLOG" in values(said, "AmbientCapabilities")
+    assert "CAP_SYSLOG" in values(said, "CapabilityBoundingSet")
+    last = {one.key: one.value for one in said}
+    assert (last["ProtectKernelLogs"], last["PrivateDevices"], last["DevicePolicy"]) == ("no", "no", "closed")
+    assert last["DeviceAllow"] == f"{kernellog.DEVICE} r"
 
 
 def test_the_drop_in_that_refusals_name_is_there(shipped: Path) -> None:

@@ -124,7 +124,7 @@ def test_by_default_nothing_is_open_and_what_to_add_is_printed(
     assert f"pid {sleeper.pid}  sleep" in ran.stdout
     assert "kill       no   not allowed" in ran.stdout
     assert f"add to {host.guard}/sleep.toml:" in ran.stdout
-    assert "1 match: 0 open to kill, 0 open to terminate, 0 open to pause" in ran.stdout
+    assert "1 match: 0 open to kill, 0 open to terminate, 0 open to pause, 0 open to hold-down" in ran.stdout
 
 
 @needs_root
@@ -144,6 +144,7 @@ def test_what_is_printed_opens_what_it_says_once_it_is_added(
         "kill": True,
         "terminate": True,
         "pause": True,
+        "hold-down": True,
     }
     assert "yes  (nothing is known to restart it)" in host.agent("guard", "test", *terms).stdout
 
@@ -154,7 +155,12 @@ def test_a_rule_for_one_action_opens_that_one(host: Host, sleeper: "subprocess.P
     terms = parent_is_us(sleeper)
     (row,) = rows_of(host.agent("guard", "test", "--json", *terms))
     said = {action: one["reason"] for action, one in row["actions"].items()}
-    assert said == {"kill": "action_not_allowed", "terminate": "action_not_allowed", "pause": ""}
+    assert said == {
+        "kill": "action_not_allowed",
+        "terminate": "action_not_allowed",
+        "pause": "",
+        "hold-down": "action_not_allowed",
+    }
     (only,) = rows_of(host.agent("guard", "test", "--json", "--action", "pause", *terms))
     assert list(only["actions"]) == ["pause"]
 

@@ -11,6 +11,9 @@ import pytest
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer_client.client import Client
+from killdeer_client.contexts import load_contexts
+from killdeer_client.errors import ClientError
 from tests.support import runs
 from tests.support.commandline import ended, read_until, start
 from tests.support.operator import DEADLINE_S, FakeOperator
@@ -75,6 +78,39 @@ def test_a_second_ctrl_c_in_run_leaves_and_says_the_runs_id(fleet: Fleet) -> Non
     assert said.code == 3
     assert "killdeer watch r7f3" in said.err
     assert len(fleet.operator.requests("AbortRun")) == 1
+
+
+@pytest.mark.parametrize("verb", ["run", "watch"])
+def test_ctrl_c_in_the_instant_of_the_end_changes_nothing_and_keeps_nobody(fleet: Fleet, verb: str) -> None:
+    """While gRPC closes, a KeyboardInterrupt could leave it waiting for ever."""
+    fleet.aborted.set()
+    fleet.reverted.set()
+    process = start(verb, *([fleet.file] if verb == "run" else []))
+    read_until(process, "ABORTED  aborted by op")
+    while process.poll() is None:  # until it has left, however long that takes
+        process.send_signal(signal.SIGINT)
+    said = ended(process)
+    assert said.code == 3
+    assert not said.err
+
+
+def test_close_ends_the_calls_beside_and_waits_for_them(fleet: Fleet) -> None:
+    heard, left = threading.Event(), threading.Event()
+    client = Client(load_contexts().choose(""))
+
+    def watch() -> None:
+        with pytest.raises(ClientError) as ended:
+            for _ in client.watch_run("r7f3"):
+                heard.set()
+        assert ended.value.code == "CANCELLED"
+        with pytest.raises(ValueError, match="losed"):
+            client.status()
+        left.set()
+
+    client.beside(watch)
+    assert heard.wait(DEADLINE_S)
+    client.close()
+    assert left.is_set()
 
 
 def test_ctrl_c_in_watch_only_leaves(fleet: Fleet) -> None:

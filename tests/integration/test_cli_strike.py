@@ -34,6 +34,7 @@ def fleet(operator: FakeOperator) -> FakeOperator:
         (["--terminate=0s"], {"terminate": {"grace_ms": 0}}),
         (["--pause=5s"], {"pause": {"length_ms": 5_000}}),
         (["--pause", "5s"], {"pause": {"length_ms": 5_000}}),
+        (["--hold-down=5s"], {"hold_down": {"length_ms": 5_000}}),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
@@ -64,6 +65,8 @@ def test_the_action_is_what_was_typed_wherever_it_stands(
         (["a-1", "name=x", "--kill=SIGHUPP"], "did you mean SIGHUP"),
         (["a-1", "name=x", "--pause"], "requires an argument"),
         (["a-1", "name=x", "--pause=soon"], "soon"),
+        (["a-1", "name=x", "--hold-down"], "requires an argument"),
+        (["a-1", "name=x", "--pause=1s", "--hold-down=1s"], "--pause and --hold-down"),
         (["a-1", "nme=x", "--kill"], "did you mean 'name'"),
         (["a-1", "--kill"], "KEY=VALUE"),
         (["a-2", "name=x", "--kill"], "did you mean a-1"),

@@ -19,6 +19,44 @@ recovery: {within: 20m}
 """
 
 
+KILLS = """
+killdeer: 1
+name: kills
+environment: development
+hypothesis: What a coordinator had begun as it stopped is finished, and nothing more is begun.
+target: {process: {name: sandbox-worker}}
+limits: {in_flight: 1, per_host: 1}
+action: kill
+waves:
+  - {name: kills, strikes: 50, over: 1m}
+recovery: {within: 30s}
+"""
+
+
+def test_a_run_in_the_midst_of_its_strikes_is_ended_by_a_drain_and_strikes_no_more(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--agents", "2", "--workers", "1") as started:
+        before = {worker.pid for worker in started.workers()}
+        running = started.begin("run", started.experiment(KILLS))
+        wait_until(lambda: before - {worker.pid for worker in started.workers()}, "one is struck")
+
+        started.coordinator().terminate()
+        assert "restarted" in running.ended(3)
+        wait_until(lambda: started.connected() == 2, "both agents are back at the next coordinator")
+        permits = ("permits", "--json")
+        wait_until(lambda: not started.killdeer(*permits).json.get("permits"), "every permit is given back")
+        (run,) = started.killdeer("runs", "--json").json["runs"]
+        assert (run["state"], run["verdict"]) == ("RUN_STATE_ENDED", "RUN_VERDICT_ABORTED")
+        after = {worker.pid for worker in started.workers()}
+        assert len(after) == 2
+        strikes = started.strikes()
+        # One of its own at the next coordinator goes on as if nothing had been.
+        started.killdeer("run", started.experiment(KILLS.replace("strikes: 50, over: 1m", "strikes: 1")))
+        assert len(after - {worker.pid for worker in started.workers()}) == 1
+        assert started.strikes(run["run_id"]) == strikes, "and nothing more was struck for the first"
+        log = _lines(started.folder / "logs" / "coordinator.log")
+        assert [line["event"] for line in log].count("stopping") == 1
+
+
 def test_a_fleet_outlives_a_restart_of_its_coordinator(tmp_path: Path) -> None:
     with fleet(tmp_path, "--agents", "2", "--workers", "1", "--lease", "60s") as started:
         before = {worker.pid for worker in started.workers()}

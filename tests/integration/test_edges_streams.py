@@ -220,16 +220,23 @@ def test_a_listener_takes_the_pings_that_agents_send() -> None:
     assert allowed < link.PING_EVERY_MS == dict(link.OPTIONS)["grpc.keepalive_time_ms"]
 
 
-def test_a_frozen_agent_is_noticed_by_pings_long_before_a_minute(tmp_path: Path) -> None:
+def test_a_frozen_agent_is_noticed_by_pings_long_before_a_minute_and_holds_up_nobody(tmp_path: Path) -> None:
     """`until` gives up before the minute that gRPC takes without ping_timeout_ms."""
     short = options.listener_options(ping_every_ms=500, ping_answer_ms=500)
 
     async def run() -> None:
-        async with edge(tmp_path, "host", options=short) as served:
+        async with edge(tmp_path, "host", "quick", options=short) as served:
+            quick, stream, quick_link = await joined(served, "quick")
             with peer("agent", str(served.keys), "host", served.address) as agent:
-                await served.until(Joined)
+                (frozen,) = [said.link for said in await served.until(Joined, 2) if said.host == "host"]
                 os.kill(agent.pid, signal.SIGSTOP)
-                await served.until(Left)
+                served.agents.tell(frozen, LONG)
+                served.agents.tell(quick_link, HALT)
+                assert await stream.read() == HALT
+                assert await served.until(Left) == [Left(frozen)]
+                served.agents.tell(quick_link, HALT)
+                assert await stream.read() == HALT
+            await quick.close()
 
     asyncio.run(run())
 

@@ -13,10 +13,10 @@ from tests.support.kernel_record import KernelRecord, process, start_ticks, targ
 
 # Prints its child's pid; at the first line read kills the child and prints its events, one a line, in hex.
 INSIDE = """
-import os, signal, subprocess
-from killdeer_agent.kernel.collector import CoreCollector
+import os, signal, subprocess, sys
+from killdeer_agent.kernel.collector import load_collector
 events = []
-collector = CoreCollector()
+collector = load_collector(sys.argv[1])
 collector.start(events.extend)
 child = subprocess.Popen(["sleep", "300"])
 print(child.pid, flush=True)
@@ -43,8 +43,8 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes a pid namespace and loads BPF in it")
-def test_in_a_pid_namespace_pids_are_translated_and_the_outside_is_not_told(kernel: KernelRecord) -> None:
-    command = ("unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", INSIDE)
+def test_in_a_pid_namespace_pids_are_translated_and_the_outside_is_not_told(way: str, kernel: KernelRecord) -> None:
+    command = ("unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", INSIDE, way)
     started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert started.stdout
     with started:

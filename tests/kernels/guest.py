@@ -6,9 +6,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 # Hardware virtualisation is not asked for: where /dev/kvm opens, it may still be one on which these kernels hang.
-MACHINE = ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024")
+MACHINE = ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048")
 # Programs on ramfs count as file pages, as on a disk; on tmpfs, the default, they would count as shared memory.
-COMMAND_LINE = "console=ttyS0 quiet oops=panic panic=-1 rootfstype=ramfs"
+COMMAND_LINE = (
+    "console=ttyS0 quiet oops=panic panic=-1 rootfstype=ramfs "
+    "systemd.unit=killdeer-tests.service systemd.show_status=0"
+)
 PATIENCE_S = 900.0  # against hanging only
 
 
@@ -26,10 +29,15 @@ class Report:
 class Guest:
     """Runs from when it is made. Not waiting for it is fine, as long as it is closed."""
 
-    def __init__(self, folder: Path, kernel: Path, initramfs: Path) -> None:
+    def __init__(self, folder: Path, kernel: Path, *archives: Path) -> None:
+        """`archives`: what the guest's root is made of, each over the one before."""
+        self._initramfs = folder / "initramfs"
+        with self._initramfs.open("wb") as whole:
+            for archive in archives:
+                whole.write(archive.read_bytes())
         self._console, self._results = folder / "console", folder / "results"
         ports = ("-serial", f"file:{self._console}", "-serial", f"file:{self._results}")
-        boot = ("-kernel", str(kernel), "-initrd", str(initramfs), "-append", COMMAND_LINE)
+        boot = ("-kernel", str(kernel), "-initrd", str(self._initramfs), "-append", COMMAND_LINE)
         alone = ("-nodefaults", "-display", "none", "-no-reboot")
         self._process = subprocess.Popen(
             ("qemu-system-x86_64", *MACHINE, *alone, *ports, *boot), stdin=subprocess.DEVNULL
@@ -49,6 +57,7 @@ class Guest:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._initramfs.unlink()
 
 
 def read(results: str) -> Report:

@@ -1,18 +1,22 @@
-"""What a guest boots from: Debian's own kernels, a small Debian as initramfs, and this project on top of it.
+"""What a guest boots from: Debian's own kernels, a small Debian as initramfs with the headers of its kernel, and
+this project on top of it.
 
-Kernels and Debian are kept in the user's cache folder; the root archive's name holds the hash of its recipe. Where
-they come from is what apt on this machine is set up for.
+Kernels, headers and Debian are kept in the user's cache folder; the root archive's name holds the hash of its
+recipe. Where they come from is what apt on this machine is set up for.
 """
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests.kernels import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("qemu-system-x86_64", "debootstrap", "cpio", "apt-get", "dpkg-deb")
@@ -23,7 +27,8 @@ KERNELS = {
 }
 
 SUITE = "bookworm"
-PACKAGES = ("systemd", "dbus", "python3", "procps", "libbpf1")
+PACKAGES = ("systemd", "dbus", "python3", "procps", "libbpf1", "python3-bpfcc")
+HEADERS = ("include", "arch/x86/include", "Makefile")  # what bcc and the agent read of them
 # Every byte is copied by an emulated processor at each boot. Devices come with devtmpfs.
 NEEDLESS = (
     *("boot/*", "dev/*", "var/cache/*", "var/lib/apt", "var/lib/dpkg", "var/log/*", "usr/lib/udev/hwdb*"),
@@ -31,9 +36,12 @@ NEEDLESS = (
     *(f"usr/share/{name}" for name in ("doc", "man", "locale", "info", "i18n", "perl*", "zoneinfo", "keyrings")),
 )
 
-# Of the virtual environment: pure Python or of the stable ABI, so that any version's fit Debian's Python.
-DISTRIBUTIONS = ("pytest", "pytest-timeout", "pluggy", "iniconfig", "packaging", "pygments", "protobuf")
-PROJECT = ("pyproject.toml", "proto", "agent", "tests/conftest.py", "tests/support", "tests/kernel")
+PROJECT = Path("killdeer")
+PARTS = (
+    *("pyproject.toml", *environment.SOURCES, "deploy"),
+    *("tests/conftest.py", "tests/support", "tests/kernel", "tests/kernels"),
+)
+TESTS = ("tests/kernel", "tests/kernels/inside")
 
 
 class CannotBuild(Exception):
@@ -49,7 +57,7 @@ def obstacle() -> str:
         return f"needs {', '.join(missing)}: apt install qemu-system-x86 debootstrap cpio"
     if os.geteuid() != 0 and not _root_archive().exists():
         return f"needs root the first time: debootstrap fills {_root_archive()}"
-    return ""
+    return environment.obstacle()
 
 
 def kernel(series: str) -> Path:
@@ -64,24 +72,40 @@ def kernel(series: str) -> Path:
         )
     image = _cache() / f"{fitting[-1]}.vmlinuz"
     if not image.exists():
-        with tempfile.TemporaryDirectory(dir=_cache()) as folder:
-            _run("apt-get", "download", "--quiet", "-o", "APT::Sandbox::User=root", fitting[-1], cwd=Path(folder))
-            (package,) = Path(folder).glob("*.deb")
-            _run("dpkg-deb", "--extract", str(package), f"{folder}/package")
-            (found,) = Path(folder).glob("package/boot/vmlinuz-*")
+        with _unpacked(fitting[-1]) as tree:
+            (found,) = tree.glob("boot/vmlinuz-*")
             found.replace(image)
     return image
 
 
-def initramfs(target: Path) -> None:
-    """Writes Debian and, after it, the project with its kernel tests: the kernel unpacks one over the other."""
+def headers(kernel: Path) -> Path:
+    """Of exactly this kernel, as an archive."""
+    release = kernel.stem.removeprefix("linux-image-")
+    archive = _cache() / f"linux-headers-{release}.cpio"
+    if not archive.exists():
+        names = [f"linux-headers-{one}" for one in (release, release.replace("-cloud-amd64", "-common"))]
+        with _unpacked(*names) as tree, tempfile.TemporaryDirectory(dir=_cache()) as folder:
+            # Debian's /lib is a link, over which no folder may be unpacked.
+            _copy(tree / "lib" / "modules", Path(folder) / "usr" / "lib" / "modules")
+            for part in (Path("usr", "src", name, part) for name in names for part in HEADERS):
+                if (tree / part).exists():
+                    _copy(tree / part, Path(folder) / part)
+            _keep(_packed(Path(folder)), archive)
+    return archive
+
+
+def project(target: Path) -> None:
+    """Writes the project, with its tests, as an archive."""
+    with tempfile.TemporaryDirectory() as folder:
+        _lay_out_project(Path(folder))
+        target.write_bytes(_packed(Path(folder)))
+
+
+def root() -> Path:
     archive = _root_archive()
     if not archive.exists():
         _build_root(archive)
-    with target.open("wb") as whole, tempfile.TemporaryDirectory() as folder:
-        whole.write(archive.read_bytes())
-        _lay_out_project(Path(folder))
-        whole.write(_packed(Path(folder)))
+    return archive
 
 
 def _build_root(archive: Path) -> None:
@@ -92,30 +116,44 @@ def _build_root(archive: Path) -> None:
         for pattern in NEEDLESS:
             for path in tree.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        packed = Path(folder) / archive.name
-        packed.write_bytes(_packed(tree))
-        packed.replace(archive)
+        _keep(_packed(tree), archive)
 
 
 def _lay_out_project(tree: Path) -> None:
-    """/init, the project under /killdeer, and under /killdeer/site what the tests need of the environment."""
+    """systemd as /init, the unit that runs the tests, the project, and the environment in which it runs."""
+    _copy(Path(__file__).with_name("root"), tree)
     tree.chmod(0o755)
-    shutil.copy(Path(__file__).with_name("init.sh"), tree / "init")
-    (tree / "init").chmod(0o755)
-    for name in PROJECT:
-        _copy(ROOT / name, tree / "killdeer" / name)
-    for name in DISTRIBUTIONS:
-        for file in importlib.metadata.files(name) or ():
-            if ".." not in file.parts and Path(str(file.locate())).exists():
-                _copy(Path(str(file.locate())), tree / "killdeer" / "site" / file)
+    (tree / "init").symlink_to("/lib/systemd/systemd")
+    for name in PARTS:
+        _copy(ROOT / name, tree / PROJECT / name)
+    environment.lay_out(tree, PROJECT)
 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
     else:
         shutil.copy2(source, target)
+
+
+@contextmanager
+def _unpacked(*packages: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=_cache()) as folder:
+        download = ("apt-get", "download", "--quiet", "-o", "APT::Sandbox::User=root")
+        _run(*download, *packages, cwd=Path(folder))
+        for package in Path(folder).glob("*.deb"):
+            _run("dpkg-deb", "--extract", str(package), f"{folder}/unpacked")
+        yield Path(folder) / "unpacked"
+
+
+def _keep(packed: bytes, archive: Path) -> None:
+    """Whole or not at all: others may look for it."""
+    with tempfile.NamedTemporaryFile(dir=archive.parent, delete=False) as file:
+        file.write(packed)
+    Path(file.name).replace(archive)
 
 
 def _packed(tree: Path) -> bytes:

@@ -18,18 +18,20 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest
     """One a kernel, all at the same time: each is busy on one processor only."""
     if reason := image.obstacle():
         pytest.skip(reason)
-    initramfs = tmp_path_factory.mktemp("guests") / "initramfs"
+    project = tmp_path_factory.mktemp("guests") / "project.cpio"
     try:
         kernels = {series: image.kernel(series) for series in image.KERNELS}
-        image.initramfs(initramfs)
+        archives = {series: (image.root(), image.headers(kernel)) for series, kernel in kernels.items()}
+        image.project(project)
     except image.CannotBuild as problem:
         pytest.skip(str(problem))
     with ExitStack() as running:
         yield {
-            series: running.enter_context(closing(Guest(tmp_path_factory.mktemp(series), kernel, initramfs)))
+            series: running.enter_context(
+                closing(Guest(tmp_path_factory.mktemp(series), kernel, *archives[series], project))
+            )
             for series, kernel in kernels.items()
         }
-    initramfs.unlink()
 
 
 @pytest.mark.parametrize("series", image.KERNELS)
@@ -40,7 +42,7 @@ def test_every_kernel_test_runs_and_passes_inside(
     if report.others or report.exit_code:
         pytest.fail(f"on Linux {report.release}: {', '.join(report.others)}\n{guests[series].console()}")
 
-    written = {path.stem for path in (image.ROOT / "tests" / "kernel").glob("test_*.py")}
+    written = {path.stem for folder in image.TESTS for path in (image.ROOT / folder).glob("test_*.py")}
     ran = {name.partition("::")[0].rpartition(".")[2] for name in report.passed}
     assert ran == written
     assert report.release.startswith(f"{series}.")
@@ -52,9 +54,9 @@ def test_every_kernel_test_runs_and_passes_inside(
 
 
 def tables(console: str) -> Iterator[str]:
-    """What the tests inside printed of the deaths that they made."""
+    """What the tests inside printed of the deaths that they made, and what they measured."""
     within = False
     for line in console.splitlines():
         within = bool(line.strip()) and (within or line.startswith("kind of death"))
-        if within:
+        if within or line.startswith("measured: "):
             yield line.rstrip()

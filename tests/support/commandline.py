@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,11 @@ class Said:
 
 def killdeer(*arguments: str) -> Said:
     """In this process, without a terminal; the configuration is the environment's."""
-    result = CliRunner().invoke(app, list(arguments), prog_name="killdeer")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        result = CliRunner().invoke(app, list(arguments), prog_name="killdeer")
+    finally:
+        signal.signal(signal.SIGINT, before)  # a verb that leaves has no ear for Ctrl-C any more
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)

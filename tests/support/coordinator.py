@@ -47,8 +47,9 @@ def pair_at(stem: Path) -> Pair:
 class Coordinator:
     """`keys` is its folder of keys; `start` and `stop` may be called again and again."""
 
-    def __init__(self, folder: Path, *hosts: str, extra: str = "") -> None:
+    def __init__(self, folder: Path, *hosts: str, extra: str = "", lease: str = "3s") -> None:
         self.folder = folder
+        self.lease = lease
         self.keys = folder / "keys"
         make_keys(self.keys, hosts)
         self.agents, self.operators, self.halt = (free_address() for _ in range(3))
@@ -61,7 +62,7 @@ class Coordinator:
     def configuration(self, extra: str = "") -> str:
         return (
             f'listen_agents = "{self.agents}"\nlisten_operators = "{self.operators}"\nlisten_halt = "{self.halt}"\n'
-            f'state = "{self.state}"\nlease = "3s"\n{extra}\n'
+            f'state = "{self.state}"\nlease = "{self.lease}"\n{extra}\n'
             f'[tls]\nca = "{self.keys}/ca.pem"\ncert = "{self.keys}/coordinator.pem"\n'
             f'key = "{self.keys}/coordinator.key"\n[halt]\ntoken = "{self.keys}/halt-token"\n'
         )
@@ -118,8 +119,8 @@ class Coordinator:
 
 
 @contextmanager
-def coordinator(folder: Path, *hosts: str, extra: str = "") -> Iterator[Coordinator]:
-    made = Coordinator(folder, *hosts, extra=extra)
+def coordinator(folder: Path, *hosts: str, extra: str = "", lease: str = "3s") -> Iterator[Coordinator]:
+    made = Coordinator(folder, *hosts, extra=extra, lease=lease)
     made.start()
     try:
         yield made

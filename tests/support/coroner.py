@@ -9,14 +9,14 @@ from queue import Empty, SimpleQueue
 from killdeer.v1.process_pb2 import Cause, Death, KernelEvent
 from killdeer_agent.core.deaths import Deaths
 from killdeer_agent.kernel import clock
-from killdeer_agent.kernel.collector import CoreCollector
+from killdeer_agent.kernel.collector import Collector, load_collector
 from tests.support.kernel_record import DEADLINE_S, start_ticks
 
 
 class Coroner:
     """Knows the strikes of the test, as the core knows its own: by who was struck. Told of one at a time."""
 
-    def __init__(self, collector: CoreCollector) -> None:
+    def __init__(self, collector: Collector) -> None:
         self.collector = collector
         self.strikes: dict[int, str] = {}  # command id by pid
         self.told: list[KernelEvent] = []
@@ -63,8 +63,9 @@ class Coroner:
 
 
 @contextmanager
-def coroner() -> Iterator[Coroner]:
-    collector = CoreCollector()
+def coroner(way: str = "core") -> Iterator[Coroner]:
+    """`way`: of the agent's configuration. Raises CollectorUnavailable."""
+    collector = load_collector(way)
     try:
         yield Coroner(collector)
     finally:

@@ -24,6 +24,7 @@ class PlainFacts:
     cgroup: str = "/system.slice/payment-worker@3.service"
     unit: str = "payment-worker@3.service"
     container: str = ""
+    service: str = "payment-worker@"
     exe: str = "/usr/bin/worker"
     ports: frozenset[int] = frozenset({8080})
     program: str = "aa"

@@ -84,6 +84,8 @@ class FakeAgent:
             case "strike" if not self.deaf_to_strikes:
                 answers += self._strike(frame.strike, now_ns)
             case "revert":
+                if frame.revert.command_id in self.strikes:  # a hold ends by stopping
+                    self.strikes[frame.revert.command_id].effect_open = False
                 answers.append(self._word(frame.revert.command_id))
             case "halt":
                 answers += self._stop(Halts().engage(frame.halt.halt))
@@ -147,11 +149,17 @@ class FakeAgent:
         if not self.keeps_victims:
             self.pids = {ordinal: other for ordinal, other in self.pids.items() if other != pid}
         if self.recovers_ms is not None:
-            self._due.append((now_ns + self.recovers_ms * MS, command))
+            self._due.append((now_ns + (self.recovers_ms + strike.action.hold_down.length_ms) * MS, command))
         said = [
             self._says(command, p.STRIKE_STATE_RECORDED),
             self._says(command, p.STRIKE_STATE_STRUCK, blows=blows, changed=self.changes),
-            self._says(command, p.STRIKE_STATE_GONE, blows=blows, exit=p.Exit(at_boot_ns=now_ns, source="bpf")),
+            self._says(
+                command,
+                p.STRIKE_STATE_GONE,
+                blows=blows,
+                exit=p.Exit(at_boot_ns=now_ns, source="bpf"),
+                effect_open=strike.action.HasField("hold_down"),
+            ),
         ]
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         return said

@@ -5,7 +5,7 @@ Effects are carried out one at a time (`step`), so that a crash can fall between
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from killdeer.halts import Halts
 from killdeer.v1 import agent_pb2 as a
@@ -13,6 +13,7 @@ from killdeer.v1 import process_pb2 as p
 from killdeer_agent.core import words as w
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.facts import FactMissing, Process, Refusal
+from killdeer_agent.core.guard import ACTIONS as ALL_ACTIONS
 from killdeer_agent.core.guard import Guard, Rule
 from killdeer_agent.core.selector import Matcher
 from killdeer_agent.core.warrant import Warrant
@@ -23,7 +24,7 @@ __all__ = ["AGENT_PID", "MS", "SECOND", "STOP", "Coordinator", "Host", "Proc", "
 
 SELECTOR = p.Selector(terms=[p.Term(field=p.FIELD_NAME, match=p.MATCH_GLOB, values=["worker"])])
 GUARD = Guard(
-    allow=(Rule(matcher=Matcher(SELECTOR), source="test.toml", actions=frozenset(["kill", "terminate", "pause"])),),
+    allow=(Rule(matcher=Matcher(SELECTOR), source="test.toml", actions=frozenset(ALL_ACTIONS)),),
     version="1",
 )
 HALT = p.HaltRecord(id="halt-1", by="ops", reason="drill")
@@ -31,6 +32,7 @@ ACTIONS = {
     "kill": p.Action(kill=p.Kill(signal=KILL)),
     "terminate": p.Action(terminate=p.Terminate(grace_ms=2_000)),
     "pause": p.Action(pause=p.Pause(length_ms=3_000)),
+    "hold-down": p.Action(hold_down=p.HoldDown(length_ms=5_000)),
 }
 
 
@@ -48,6 +50,8 @@ class Host:
         self.journal_problem = ""  # each write fails with it
         self.revert_problem = ""
         self.census_problem = ""
+        self.unit_problem = ""  # each question to systemd fails with it
+        self.start_problem = ""
         self.halt_file = False
         self.bpf = True
         self.stalled: set[type[object]] = set()  # effects whose answers wait in `late`
@@ -69,7 +73,11 @@ class Host:
             boot_id=self.world.boot_id,
             records=tuple(self.journal),
             journal_problem=problem,
-            hello=a.Hello(host="h1", boot_id=self.world.boot_id),
+            hello=a.Hello(
+                host="h1",
+                boot_id=self.world.boot_id,
+                evidence=a.EVIDENCE_LEVEL_BPF if self.bpf else a.EVIDENCE_LEVEL_PIDFD,
+            ),
             pid=AGENT_PID,
         )
         self.give(started, w.Configured(guard=guard))
@@ -161,7 +169,28 @@ class Host:
                     refusal = Refusal(p.REASON_UNREADABLE, self.census_problem)
                 if refusal is None:
                     self.held[command_id] = warrant.process
-                yield w.Opened(command_id=command_id, refusal=refusal, members=world.members(service))
+                opened = world.live(warrant.process)
+                yield w.Opened(
+                    command_id=command_id,
+                    refusal=refusal,
+                    members=world.members(service),
+                    unit=opened.unit if opened is not None else "",
+                )
+            case w.Follow(command_id=command_id, service=service, warrant=warrant):
+                refusal = self._look(warrant)
+                if refusal is not None:
+                    yield w.Followed(command_id=command_id, refusal=refusal)
+                else:
+                    seen = replace(warrant.process, program=world.processes[warrant.process.pid].program)
+                    self.held[command_id] = seen
+                    yield w.Followed(command_id=command_id, process=seen, members=world.members(service))
+            case w.LookUnit(command_id=command_id, unit=unit):
+                state = None if self.unit_problem else world.units[unit]
+                yield w.UnitSeen(command_id=command_id, state=state, problem=self.unit_problem)
+            case w.StartUnit(command_id=command_id, unit=unit):
+                if not self.start_problem:
+                    world.start(unit)
+                yield w.UnitStarted(command_id=command_id, problem=self.start_problem)
             case w.Strike(command_id=command_id, blow=blow, signal=signal, warrant=warrant):
                 refusal = self._look(warrant)
                 if command_id not in self.held:
@@ -170,7 +199,12 @@ class Host:
                     target = world.processes[warrant.process.pid]
                     self.oracle.struck(effect, target, self.journal)
                     fell = Fell(
-                        command_id=command_id, blow=blow, signal=signal, victim=target.key, at_ns=world.true_ns
+                        command_id=command_id,
+                        blow=blow,
+                        signal=signal,
+                        victim=target.key,
+                        at_ns=world.true_ns,
+                        at_boot_ns=world.boot_ns,
                     )
                     world.log.append(fell)
                     world.signal(target, signal, AGENT_PID)
@@ -211,6 +245,8 @@ class Host:
             state=target.state,
             name=target.name,
             program=target.program,
+            service=target.service,
+            unit=target.unit,
         )
         try:
             return warrant.refuses(facts, self.world.now, halted_locally=self.halt_file)

@@ -5,13 +5,14 @@ Signals are judged in the world's own log, by the world's own facts, never by th
 
 import base64
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import process_pb2 as p
 from killdeer_agent.core import words as w
 from killdeer_agent.core.facts import Now, Process
 from killdeer_agent.core.recovery import Key
+from killdeer_agent.core.unit import UnitState
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -28,6 +29,7 @@ class Proc:
     name: str = "worker"
     program: str = "aa"
     service: str = SERVICE
+    unit: str = ""
     state: str = "S"
     ignores: frozenset[int] = frozenset()
     outlives_term_ns: int = 0
@@ -41,13 +43,14 @@ class Proc:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fell:
-    """A signal that the agent really sent. Times are true ones."""
+    """A signal that the agent really sent, at which true time, and what the host's clock showed then."""
 
     command_id: str
     blow: int
     signal: int
     victim: Key
     at_ns: int
+    at_boot_ns: int
 
 
 class World:
@@ -59,10 +62,13 @@ class World:
         self.boot_id = "boot-1"
         self.processes: dict[int, Proc] = {}
         self.restart_after_ns = 500 * MS  # -1: nobody restarts anything
+        self.gives_up_after = -1  # restarts of one unit; -1: never
+        self.units: dict[str, UnitState] = {}
+        self._restarts: Counter[str] = Counter()
         self.log: list[Fell] = []
         self.events: deque[p.KernelEvent] = deque()
         self.exited: deque[Proc] = deque()
-        self._due: list[tuple[int, str]] = []
+        self._due: list[tuple[int, str, str]] = []
         self._pid = 1_000
 
     @property
@@ -73,8 +79,15 @@ class World:
         self._pid += 1
         process = Proc(self._pid, self.boot_ns // TICK, service=service, **kw)  # type: ignore[arg-type]
         self.processes[process.pid] = process
-        self._event(exec=p.ExecSeen(process=party_of(process)))
+        if process.unit:
+            self.units[process.unit] = UnitState(
+                name=process.unit, loaded=True, active="active", result="success", main_pid=process.pid
+            )
+        self.executed(process)
         return process
+
+    def executed(self, process: Proc) -> None:
+        self._event(exec=p.ExecSeen(process=party_of(process)))
 
     @property
     def first(self) -> Proc:
@@ -106,8 +119,20 @@ class World:
         del self.processes[target.pid]
         self._event(exit=p.ExitSeen(process=party_of(target), signal=number))
         self.exited.append(target)
+        unit = self.units.get(target.unit)
+        if unit is not None and self._restarts[unit.name] == self.gives_up_after:
+            self.units[unit.name] = replace(unit, active="failed", result="start-limit-hit", main_signal=number)
+            return
+        if unit is not None:
+            self._restarts[unit.name] += 1
+            self.units[unit.name] = replace(unit, active="activating", main_signal=number)
         if self.restart_after_ns >= 0:
-            self._due.append((self.boot_ns + self.restart_after_ns, target.service))
+            self._due.append((self.boot_ns + self.restart_after_ns, target.service, target.unit))
+
+    def start(self, unit: str, service: str = SERVICE) -> None:
+        """As systemd does when it is told to, start limit or not."""
+        self._restarts[unit] = 0
+        self.spawn(service, unit=unit)
 
     def pass_time(self, ns: int, *, frozen: bool = False) -> None:
         self.true_ns += ns
@@ -119,7 +144,7 @@ class World:
                 self.end(process, TERM)
         for due in [due for due in self._due if due[0] <= self.boot_ns]:
             self._due.remove(due)
-            self.spawn(due[1])
+            self.spawn(due[1], unit=due[2])
 
     def _event(self, **kind: object) -> None:
         self.events.append(p.KernelEvent(at_boot_ns=self.boot_ns, **kind))  # type: ignore[arg-type]
@@ -137,8 +162,12 @@ class Oracle:
     def struck(self, effect: w.Strike, target: Proc, journal: list[w.Record]) -> None:
         command = self.commands[effect.command_id]
         victim, world = command.victim, self._world
-        assert target.key == (victim.pid, victim.start_ticks), "I1: another process"
-        assert target.program == victim.program and target.name == "worker", "I1: another program, or no match"
+        if command.action.HasField("hold_down") and effect.blow > 1:
+            self._successor(effect, command, target)
+        else:
+            assert target.key == (victim.pid, victim.start_ticks), "I1: another process"
+            assert target.program == victim.program, "I1: another program"
+        assert target.name == "worker", "I1: no match"
         assert target.state == "S", "R5: a process in this state is not struck"
         blows = Counter((fell.command_id, fell.blow) for fell in world.log)
         assert not blows[effect.command_id, effect.blow], "I2: one command and blow, one signal"
@@ -148,6 +177,13 @@ class Oracle:
         assert not self.halted, f"I4: struck after {self.halted} was acknowledged"
         slack_ns = 3 * SECOND if world.rtc else 0  # rule R8
         assert world.true_ns < self.lease_end_ns + slack_ns, "I5: struck after the end of the lease"
+
+    def _successor(self, effect: w.Strike, command: a.Strike, target: Proc) -> None:
+        first = next(fell for fell in self._world.log if fell.command_id == effect.command_id)
+        assert target.service == command.service, "I1: a successor of another service"
+        assert target.start_ticks >= first.at_boot_ns // TICK, "I1: it was there before"
+        assert self._world.boot_ns < first.at_boot_ns + command.action.hold_down.length_ms * MS, "held for too long"
+        assert effect.warrant.process.program == target.program, "I1: another program"
 
     def told(self, frame: a.ConnectRequest, journal: list[w.Record]) -> None:
         kind = frame.WhichOneof("frame")

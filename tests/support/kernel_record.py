@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from killdeer.v1.process_pb2 import KernelEvent, Party
-from killdeer_agent.kernel.collector import Collector, CoreCollector
+from killdeer_agent.kernel.collector import Collector, load_collector
 
 DEADLINE_S = 20  # against hanging only; nothing here is a matter of time
 
@@ -45,7 +45,7 @@ def target(event: KernelEvent) -> Party:
 
 @contextmanager
 def record() -> Iterator[KernelRecord]:
-    collector = CoreCollector()
+    collector = load_collector("core")
     try:
         yield KernelRecord(collector)
     finally:

@@ -21,10 +21,13 @@ from killdeer_coordinator.core.books import (
     Audited,
     Books,
     Change,
+    CoordinatorRow,
     Decide,
     FleetLimits,
     HostRow,
+    Letter,
     Permit,
+    PutCoordinator,
     PutHalt,
     PutHost,
     PutPermit,
@@ -34,6 +37,7 @@ from killdeer_coordinator.core.books import (
     RunRow,
     SetLimit,
     StrikeRow,
+    VoidLetters,
 )
 from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.grant import Granted
@@ -58,6 +62,8 @@ class MemoryStore:
     halts: Halts = field(default_factory=Halts)
     audit: list[Audited] = field(default_factory=list)
     heads: list[str] = field(default_factory=lambda: [""])
+    coordinators: dict[str, CoordinatorRow] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
     last_decision_ms: int = 0
     failing: str = ""  # every decision and read fails with this
     held: bool = False  # answers wait
@@ -80,6 +86,12 @@ class MemoryStore:
             position_known=lambda p: p.length < len(self.heads) and self.heads[p.length] == p.head,
             run_of_key=lambda key: next((k for k, run in self.runs.items() if run.key == key), ""),
             ended={k: run for k, run in self.runs.items() if k in holding - open_runs.keys()},
+            halted={
+                k: run
+                for k, run in self.runs.items()
+                if self.halts.active and run.verdict == o.RunVerdict.RUN_VERDICT_HALTED
+            },
+            coordinators=dict(self.coordinators),
         )
 
     def decide(self, decide: Decide) -> object:
@@ -95,6 +107,11 @@ class MemoryStore:
     @property
     def position(self) -> StorePosition:
         return StorePosition(length=len(self.audit), head=self.heads[-1])
+
+    def collect(self, recipient: str) -> tuple[Letter, ...]:
+        found = tuple(one for one in self.letters if one.recipient == recipient)
+        self.letters = [one for one in self.letters if one.recipient != recipient]
+        return found
 
     def said(self, what: str) -> list[Audited]:
         return [entry for entry in self.audit if entry.what == what]
@@ -117,19 +134,36 @@ class MemoryStore:
                 self.halts = self.halts.engage(record)
             case ReleaseHalts(ids):
                 self.halts = self.halts.release(ids)
+            case PutCoordinator(row):
+                self.coordinators[row.coordinator] = row
+            case VoidLetters(name):
+                self.letters = [one for one in self.letters if name not in (one.sender, one.recipient)]
             case SetLimit(scope, limit, _):
                 self.limits = replace(self.limits, limits={**self.limits.limits, scope: limit})
 
 
 class World:
-    def __init__(self, agents: Iterable[FakeAgent] = (), limits: dict[str, int] | None = None) -> None:
-        self.now_ns = 1_000_000 * MS
-        self.store = MemoryStore(lambda: self.unix_ms, FleetLimits(limits=limits or {}))
+    """`shares`: the world whose store this one's coordinator, called `name`, shares."""
+
+    def __init__(
+        self,
+        agents: Iterable[FakeAgent] = (),
+        limits: dict[str, int] | None = None,
+        *,
+        name: str = "c1",
+        instance: str = "",
+        shares: "World | None" = None,
+    ) -> None:
+        self.name, self.instance = name, instance
+        self.now_ns: int = shares.now_ns if shares else 1_000_000 * MS
+        alone = MemoryStore(lambda: self.unix_ms, FleetLimits(limits=limits or {}))
+        self.store: MemoryStore = shares.store if shares else alone
         self.agents = {agent.host: agent for agent in agents}
         self.reads = True  # the store is read
         self.keep_fails = ""  # the state directory fails with this
         self.kept: list[tuple[Halts, StorePosition]] = []
         self.effects: list[w.Effect] = []  # all there ever were
+        self.intercept: Callable[[w.Effect], list[w.Input] | None] = lambda _: None  # what comes of it instead
         self.replies: dict[int, list[Message]] = {}
         self.refusals: dict[int, w.Refuse] = {}
         self.ended: set[int] = set()
@@ -155,7 +189,8 @@ class World:
         halts, position = self.kept[-1] if self.kept else (Halts(), StorePosition())
         books = self.store.books() if readable and not self.store.failing else None
         started = w.Started(
-            coordinator="c1",
+            coordinator=self.name,
+            instance=self.instance,
             limits=self.store.limits,
             halts=halts,
             position=position,
@@ -185,7 +220,8 @@ class World:
         while inputs:
             for effect in self.core.handle(inputs.popleft(), self.now):
                 self.effects.append(effect)
-                inputs.extend(self._carry_out(effect))
+                instead = self.intercept(effect)
+                inputs.extend(self._carry_out(effect) if instead is None else instead)
 
     def run(self, ms: int, until: Callable[[], bool] | None = None) -> None:
         """Time passes; with `until`, no longer than until it holds, and it must hold in time."""
@@ -204,7 +240,9 @@ class World:
         self._links += 1
         agent.link = self._links
         self._link_host[agent.link] = host
-        self.give(w.Joined(link=agent.link, host=host, hello=agent.hello(), token=f"token-{self._links}"))
+        self.give(
+            w.Joined(link=agent.link, host=host, hello=agent.hello(), token=f"{self.instance}token-{self._links}")
+        )
         return self._links
 
     def leave(self, host: str) -> None:
@@ -250,6 +288,13 @@ class World:
             case w.ReadStore():
                 if self.reads and not self.store.failing:
                     yield w.StoreRead(self.now_ns, self.store.books())
+            case w.Post(token, letters):
+                if not self.store.failing:
+                    self.store.letters.extend(letters)
+                yield w.Posted(token, self.store.failing)
+            case w.Collect(recipient):
+                if not self.store.failing and (found := self.store.collect(recipient)):
+                    yield w.Delivered(begun_ns=self.now_ns, now_ms=self.store.clock(), letters=found)
             case w.Keep(token, halts, position):
                 if not self.keep_fails:
                     self.kept.append((halts, position))

@@ -21,7 +21,7 @@ def bad_day(seed: int) -> h.Host:
     for number in range(60):
         running = [one for one in host.world.processes.values() if not one.ours]
         if running and lots.random() < 0.4:
-            victim, kind = lots.choice(running), lots.choice(["kill", "terminate", "pause"])
+            victim, kind = lots.choice(running), lots.choice(["kill", "terminate", "pause", "hold-down"])
             victim.outlives_term_ns = lots.choice([0, 500 * h.MS, 60 * h.SECOND])
             commands.append(host.coordinator.strike(f"c{number}", victim, kind))
             host.inputs.append(w.Heard(a.ConnectResponse(strike=commands[-1])))

@@ -7,8 +7,10 @@ import pytest
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import process_pb2 as p
+from killdeer_agent import link
 from killdeer_agent.core import words as w
 from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.scans import ANSWER_MOST_BYTES
 from tests.support import host as h
 
 
@@ -85,6 +87,39 @@ def test_host_rate_holds_for_two_commands_at_the_door_at_once(host: h.Host) -> N
     host.coordinator.order("c2", other)
     host.release()
     assert [fell.command_id for fell in host.world.log] == ["c1"]
+    assert refused(host, "c2") == "host_rate"
+
+
+def test_r4_host_rate_counts_a_strike_once_so_terminate_escalates(host: h.Host) -> None:
+    host.world.restart_after_ns = -1
+    host.give(w.Configured(guard=Guard(allow=h.GUARD.allow, version="1", per_minute=1)))
+    stubborn, other, _ = host.world.processes.values()
+    stubborn.outlives_term_ns = 600 * h.SECOND
+    host.coordinator.order("c1", stubborn, "terminate")
+    host.run(3 * h.SECOND)
+    assert [fell.signal for fell in host.world.log] == [15, 9], "the same process, so the same strike"
+    host.coordinator.order("c2", other)
+    assert refused(host, "c2") == "host_rate"
+    host.run(58 * h.SECOND)
+    host.coordinator.order("c3", other)
+    assert host.coordinator.updates["c3"].blows, "a minute after the first blow, not after the last"
+
+
+@pytest.mark.parametrize("blows", [1, 2])
+def test_host_rate_counts_a_strike_that_was_closed_before_a_restart_once(host: h.Host, blows: int) -> None:
+    host.give(w.Configured(guard=Guard(allow=h.GUARD.allow, version="1", per_minute=2)))
+    first = host.world.first
+    first.outlives_term_ns = 600 * h.SECOND if blows == 2 else 0
+    host.coordinator.order("other", first, "terminate")
+    host.run(10 * h.SECOND)
+    assert len(host.world.log) == blows and not host.core._strikes.open, "recovered, acknowledged and closed"
+    host.crash()
+    host.start(guard=Guard(allow=h.GUARD.allow, version="1", per_minute=2))
+    host.coordinator.link()
+    host.coordinator.order("c1", host.world.first)
+    assert host.coordinator.updates["c1"].blows, "the second in this minute"
+    host.run(10 * h.SECOND)
+    host.coordinator.order("c2", host.world.first)
     assert refused(host, "c2") == "host_rate"
 
 
@@ -271,6 +306,32 @@ def test_a_candidate_in_an_open_strike_is_busy(host: h.Host) -> None:
     assert [pid for pid, verdict in verdicts.items() if not verdict.allowed] == [victim.pid]
     assert verdicts[victim.pid].reason == p.REASON_BUSY
     assert [(s.service, s.ready) for s in answers[1].services] == [("worker@", 3)]
+
+
+def test_i10_more_matches_than_a_frame_can_carry_are_a_named_refusal_and_no_dead_link(host: h.Host) -> None:
+    """The link ends at a frame of this size, on either side."""
+    assert ANSWER_MOST_BYTES < link.FRAME_MOST_BYTES
+
+    def answered(count: int) -> a.ConnectRequest:
+        host.sent.clear()
+        host.give(w.Scanned(scan_id="s1", candidates=tuple(_wide(pid) for pid in range(count))))
+        (answer,) = [frame for frame in host.sent if frame.HasField("candidates")]
+        assert answer.ByteSize() < link.FRAME_MOST_BYTES
+        return answer
+
+    carried = ANSWER_MOST_BYTES // (_wide(1).ByteSize() + 8)
+    assert len(answered(carried).candidates.candidates) == carried
+    refused = answered(10_000).candidates
+    assert (refused.scan_id, refused.failure) == ("s1", p.REASON_CANNOT_EVALUATE)
+    assert "10,000 processes match here" in refused.failure_detail and "narrow" in refused.failure_detail
+    assert not refused.candidates and not refused.services
+
+
+def _wide(pid: int) -> p.Candidate:
+    identity = p.Identity(
+        host="host-1", boot_id="b" * 36, pid=100_000 + pid, start_ticks=1_000_000, program="f" * 16
+    )
+    return p.Candidate(identity=identity, service="worker@", ordinal=10_000, cmdline="x" * 600, name="worker")
 
 
 @pytest.mark.parametrize("kind", ["kill", "terminate", "pause"])

@@ -1,10 +1,15 @@
 """The second line: what lasts is taken back from the journal alone (I6, R13)."""
 
+from dataclasses import replace
+from typing import cast
+
 from killdeer.v1.agent_pb2 import Hello
 from killdeer_agent import reverting
 from killdeer_agent.core.facts import Now
+from killdeer_agent.core.unit import UnitState
 from killdeer_agent.core.words import Record, Revert, Reverted, Started
 from killdeer_agent.journal import JournalError
+from killdeer_agent.systemd import Systemd
 from tests.support import host as h
 
 
@@ -42,6 +47,7 @@ class Hand:
         return reverting.reverted(
             started,
             revert=self.revert,
+            systemd=cast(Systemd, self),
             append=self.append,
             now=lambda: Now(host.world.boot_ns + int(self.waited * h.SECOND)),
             pause=self.pause,
@@ -71,3 +77,57 @@ def test_r13_reverts_need_no_disk_and_no_journal_that_is_understood() -> None:
     hand.full = True
     assert hand.left("it is of version 2, this agent knows 1") == {}
     assert hand.asked == ["c0", "c1", "c2"]
+
+
+class Supervisor:
+    """Has given its unit up after the death of `main_pid`; starts it after so many refusals."""
+
+    def __init__(self, main_pid: int, refusals: int = 0) -> None:
+        self.state = UnitState(name="w.service", loaded=True, active="failed", main_pid=main_pid, main_signal=9)
+        self.refusals = refusals
+        self.started = 0
+
+    def look(self, unit: str) -> UnitState:
+        return self.state
+
+    def start(self, unit: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError("Access denied")
+        self.started += 1
+        self.state = replace(self.state, active="activating", main_pid=0, main_signal=0)
+
+
+def held_down(supervisor: Supervisor) -> dict[str, str]:
+    """An agent has died in mid-hold of a worker in a unit."""
+    host = h.Host()
+    victim = host.world.spawn(unit="w.service")
+    host.world.pass_time(h.SECOND)
+    host.start()
+    host.coordinator.link()
+    host.coordinator.order("c1", victim, "hold-down")
+    supervisor.state = replace(supervisor.state, main_pid=supervisor.state.main_pid or victim.pid)
+    hand = Hand()
+    started = Started(boot_id="boot-1", records=tuple(host.journal), journal_problem="", hello=Hello(host="h1"))
+    return reverting.reverted(
+        started,
+        revert=hand.revert,
+        systemd=cast(Systemd, supervisor),
+        append=hand.append,
+        now=lambda: Now(host.world.boot_ns + int(hand.waited * h.SECOND)),
+        pause=hand.pause,
+    )
+
+
+def test_r15_a_unit_that_failed_by_our_blows_is_started() -> None:
+    supervisor = Supervisor(0, refusals=1)
+    assert held_down(supervisor) == {} and supervisor.started == 1
+
+
+def test_r15_a_unit_that_failed_by_itself_is_not() -> None:
+    supervisor = Supervisor(4711)
+    assert held_down(supervisor) == {} and supervisor.started == 0
+
+
+def test_r13_a_unit_that_cannot_be_started_is_named() -> None:
+    assert held_down(Supervisor(0, refusals=1_000)) == {"c1": "Access denied"}

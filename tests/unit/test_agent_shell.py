@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -12,12 +13,15 @@ from killdeer_agent import shell as shells
 from killdeer_agent.core import words as w
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.facts import Now, Process, Refusal
+from killdeer_agent.core.unit import UnitState
 from killdeer_agent.journal import Journal, JournalError
 from killdeer_agent.kernel.collector import Collector
 from killdeer_agent.kernel.striker import Striker
 from killdeer_agent.shell import Outside, Shell
+from killdeer_agent.systemd import Systemd
 
 VICTIM = Process(boot_id="b", pid=7, start_ticks=8)
+SUCCESSOR = Process(boot_id="b", pid=9, start_ticks=10)
 
 
 class Script:
@@ -38,13 +42,30 @@ class Hand:
     def __init__(self) -> None:
         self.done: list[str] = []
         self.table_full = self.disk_full = False
-        self.gone = False
+        self.gone = self.stranger = self.no_bus = False
         self.holds_after = 0
         self.held_often = asyncio.Event()
 
     def open(self, effect: w.Open) -> Refusal | None:
         self.done.append("open")
         return None
+
+    def unit(self, command_id: str) -> str:
+        return "worker.service"
+
+    def follow(self, effect: w.Follow) -> Process | Refusal:
+        self.done.append("follow")
+        return Refusal(p.REASON_NOT_MATCHING, "") if self.stranger else replace(SUCCESSOR, program="aa")
+
+    def look(self, unit: str) -> UnitState:
+        if self.no_bus:
+            raise OSError("Failed to connect to bus")
+        return UnitState(name=unit, loaded=True, active="active")
+
+    def start(self, unit: str) -> None:
+        self.done.append(f"start {unit}")
+        if self.no_bus:
+            raise OSError("Access denied")
 
     def hold(self, command_id: str, process: Process) -> bool:
         self.done.append("hold")
@@ -100,6 +121,7 @@ def carried_out(
             clock=lambda: Now(5),
             send=lambda frame, urgent: hand.done.append("send urgent" if urgent else "send"),
             unlink=lambda after: hand.done.append(f"unlink {after}"),
+            systemd=cast(Systemd, hand),
         )
         shell = Shell(cast(Core, script), outside)
         shell.attach(cast(Collector, hand))
@@ -137,7 +159,7 @@ def test_an_opened_victim_is_watched_before_it_is_looked_at() -> None:
     script, hand = Script(Linked=[opening()]), Hand()
     carried_out(script, hand, w.Linked())
     assert hand.done == ["watch", "open"]
-    assert script.heard[1] == w.Opened(command_id="c1", members=(VICTIM,))
+    assert script.heard[1] == w.Opened(command_id="c1", members=(VICTIM,), unit="worker.service")
 
 
 def test_i8_a_victim_that_the_kernel_cannot_watch_is_refused_and_nothing_breaks() -> None:
@@ -212,3 +234,55 @@ def test_frames_the_end_of_the_stream_scans_and_the_exit_are_passed_on() -> None
     assert hand.done == ["send urgent", "send", "unlink 70", "close"]
     assert script.heard[1] == w.Scanned(scan_id="s1")
     assert shell.exited.result() == ("c9",)
+
+
+def following() -> w.Follow:
+    warrant = type("AnyWarrant", (), {"process": SUCCESSOR})()
+    return w.Follow(command_id="c1", service="worker", warrant=warrant)
+
+
+def test_a_stranger_s_exec_costs_a_look_and_no_count() -> None:
+    script, hand = Script(Linked=[opening()], Unlinked=[following()]), Hand()
+    hand.stranger = True
+    counted: list[str] = []
+
+    def members(service: str) -> tuple[Process, ...]:
+        counted.append(service)
+        return (VICTIM,)
+
+    carried_out(script, hand, w.Linked(), w.Unlinked(), members=members)
+    assert "follow" in hand.done and len(counted) == 1
+    assert any(isinstance(one, w.Followed) and one.refusal is not None for one in script.heard)
+
+
+def test_a_successor_is_watched_in_the_kernel_and_counted_before_it_is_told() -> None:
+    script, hand = Script(Linked=[following()]), Hand()
+    carried_out(script, hand, w.Linked())
+    assert hand.done == ["follow", "watch"]
+    found = replace(SUCCESSOR, program="aa")
+    assert script.heard[1] == w.Followed(command_id="c1", process=found, members=(VICTIM,))
+
+
+@pytest.mark.parametrize("fault", ["table", "count"])
+def test_i10_a_successor_that_cannot_be_watched_or_counted_is_refused(fault: str) -> None:
+    script, hand = Script(Linked=[following()]), Hand()
+    hand.table_full = fault == "table"
+
+    def members(service: str) -> tuple[Process, ...]:
+        raise OSError("cannot read /proc")
+
+    carried_out(script, hand, w.Linked(), members=members)
+    (answer,) = [one for one in script.heard if isinstance(one, w.Followed)]
+    assert answer.refusal is not None and answer.refusal.reason == p.REASON_UNREADABLE
+
+
+@pytest.mark.parametrize("no_bus", [False, True])
+def test_what_systemd_says_of_a_unit_or_why_it_says_nothing_is_the_next_input(no_bus: bool) -> None:
+    look, start = w.LookUnit(command_id="c1", unit="a.service"), w.StartUnit(command_id="c1", unit="a.service")
+    script, hand = Script(Linked=[look, start]), Hand()
+    hand.no_bus = no_bus
+    carried_out(script, hand, w.Linked())
+    seen, started = script.heard[1:]
+    assert isinstance(seen, w.UnitSeen) and isinstance(started, w.UnitStarted)
+    assert (seen.state is None) == no_bus and bool(seen.problem) == bool(started.problem) == no_bus
+    assert hand.done == ["start a.service"]

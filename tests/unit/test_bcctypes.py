@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from killdeer_agent.kernel import bcctypes, layout
-from killdeer_agent.kernel.bcc import PROGRAMS
+from killdeer_agent.kernel.bcc import TEXT
+from killdeer_agent.kernel.tracing import PROGRAMS
 
 C_TYPES = {"u64": ctypes.c_uint64, "s64": ctypes.c_int64, "u32": ctypes.c_uint32, "s32": ctypes.c_int32}
 C_BYTES = ctypes.c_uint8
@@ -55,17 +56,15 @@ def test_the_constants_are_those_of_the_layout() -> None:
 
 
 def test_bccs_programs_fill_every_field_and_know_every_flag() -> None:
-    assert bcctypes.untold(PROGRAMS.read_text()) == []
+    assert bcctypes.untold(TEXT.read_text()) == []
 
 
 def test_a_field_or_flag_that_they_do_not_know_is_named() -> None:
-    text = PROGRAMS.read_text()
+    text = TEXT.read_text()
     assert bcctypes.untold(text.replace("->verdict", "->signal")) == ["verdict"]
     assert bcctypes.untold(text.replace("KD_DOUBTFUL", "KD_WATCHED")) == ["doubtful"]
 
 
 def test_the_programs_have_one_for_each_of_the_cores_tracepoints(pytestconfig: pytest.Config) -> None:
     core = (Path(pytestconfig.rootpath) / "agent/bpf/killdeer.bpf.c").read_text()
-    from killdeer_agent.kernel.bcc import TRACEPOINTS
-
-    assert set(TRACEPOINTS.values()) == set(re.findall(r'SEC\("raw_tp/(\w+)"\)', core))
+    assert set(PROGRAMS.values()) == set(re.findall(r'SEC\("raw_tp/(\w+)"\)', core))

@@ -134,3 +134,26 @@ def test_an_enum_value_newer_than_this_program_is_no_error() -> None:
     view = runs.ended(o.RUN_VERDICT_HELD)
     view.verdict = 99  # type: ignore[assignment]
     assert closing(view)[0].plain.startswith("UNKNOWN (99)")
+
+
+def test_a_hold_says_whom_each_blow_hit_and_what_it_came_to() -> None:
+    hold = p.Action(hold_down=p.HoldDown(length_ms=5_000))
+    blows = [
+        p.Blow(number=1, signal=9, sent_boot_ns=5, kernel_verdict="delivered", sender_pid=88),
+        p.Blow(
+            number=2, signal=9, sent_boot_ns=9, kernel_verdict="delivered", sender_pid=88, pid=500, start_ticks=7
+        ),
+        p.Blow(number=3, signal=9, sent_boot_ns=9, pid=501, start_ticks=8),
+    ]
+    begun = runs.strike()
+    begun.action.CopyFrom(hold)
+    done = runs.strike("c1", p.STRIKE_STATE_RECOVERED, blows=blows, detail="held for its time: 2 successors struck")
+    done.action.CopyFrom(hold)
+    first, second = told(update(begun), update(done))
+    assert first[-1] == AT + "hold down for 5s (pid 412, python3)"
+    assert second == [
+        AT + "the kernel saw SIGKILL sent by pid 88, delivered",
+        AT + "the kernel saw SIGKILL to its successor, pid 500, sent by pid 88, delivered",
+        AT + "SIGKILL sent to its successor, pid 501",
+        AT + "recovered: held for its time: 2 successors struck",
+    ]

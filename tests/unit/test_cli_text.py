@@ -30,6 +30,7 @@ def test_a_measured_time_has_a_fitting_unit(nanoseconds: int, said: str) -> None
         (p.Action(terminate=p.Terminate(grace_ms=10_000)), "terminate, SIGKILL after 10s"),
         (p.Action(terminate=p.Terminate(grace_ms=0)), "terminate, no SIGKILL"),
         (p.Action(pause=p.Pause(length_ms=90_000)), "pause for 1m30s"),
+        (p.Action(hold_down=p.HoldDown(length_ms=90_000)), "hold down for 1m30s"),
         (p.Action(), "an action newer than this command line"),
     ],
 )

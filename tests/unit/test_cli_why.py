@@ -184,15 +184,27 @@ def test_what_took_over_is_named_with_its_source_and_where_nothing_was_seen_that
 
 
 @pytest.mark.parametrize(
-    ("deaths", "loop", "line"),
+    ("deaths", "restarts", "lines"),
     [
-        (6, True, f"this is death 6 of {SERVICE} within an hour: a restart loop"),
-        (6, False, f"this is death 6 of {SERVICE} within an hour"),
-        (1, False, "no successor was seen"),
+        (
+            8,
+            p.Restarts(count=7, within_ms=60_000, loop=True),
+            [
+                f"this is death 8 of {SERVICE} within an hour",
+                f"{SERVICE} was restarted 7 times in 1m: a restart loop",
+            ],
+        ),
+        (1, p.Restarts(count=1, within_ms=2_500), [f"{SERVICE} was restarted 1 time in 2.50 s"]),
+        (1, p.Restarts(), ["no successor was seen"]),
     ],
 )
-def test_how_often_is_the_last_word(deaths: int, loop: bool, line: str) -> None:
-    assert said(explanation(deaths_in_hour=deaths, restart_loop=loop))[-1] == line
+def test_how_often_is_the_last_word(deaths: int, restarts: p.Restarts, lines: list[str]) -> None:
+    assert said(explanation(death(restarts=restarts), deaths_in_hour=deaths))[-len(lines) :] == lines
+
+
+def test_a_restart_loop_is_named_in_the_list_of_events_too() -> None:
+    looping = death(restarts=p.Restarts(count=4, within_ms=3_200, loop=True))
+    assert told(looping)[1].endswith("; restarted 4 times in 3.20 s: a restart loop")
 
 
 # --- a line of events ---------------------------------------------------------------------------------------

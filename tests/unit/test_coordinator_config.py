@@ -37,9 +37,9 @@ def test_the_file_that_init_writes_holds_every_key_with_its_default() -> None:
     assert {name: getattr(said, name) for name in Config.__slots__ if name != "limits"} == {
         name: getattr(defaults, name) for name in Config.__slots__ if name != "limits"
     }
-    uncommented = tomllib.loads(re.sub(r"(?m)^# (?=(heartbeat|per_\w+) = )", "", text))
+    uncommented = tomllib.loads(re.sub(r"(?m)^# (?=(heartbeat|per_\w+|url) = |\[store\])", "", text))
     keys = {key for key, value in uncommented.items() if not isinstance(value, dict)}
-    keys |= {f"{section}.{key}" for section in ("tls", "halt", "limits") for key in uncommented[section]}
+    keys |= {f"{section}.{key}" for section in ("tls", "halt", "store", "limits") for key in uncommented[section]}
     assert keys == set(config._KEYS)
 
 
@@ -50,7 +50,7 @@ def test_everything_can_be_said() -> None:
     listen_operators = "ops.example.com:0"
     state = "books"
     lease = "1m"
-    heartbeat = "10s"
+    heartbeat = "4s"
     retention = "90d"
     reflection = true
     log_level = "debug"
@@ -58,6 +58,8 @@ def test_everything_can_be_said() -> None:
     ca = "/pki/ca.pem"
     [halt]
     token = "secret/token"
+    [store]
+    url = "postgresql://killdeer@db.example.com:5433/killdeer?sslmode=verify-full"
     [limits]
     in_flight = 0
     per_zone = 2
@@ -67,16 +69,18 @@ def test_everything_can_be_said() -> None:
     assert read.listen_agents == Address("::", 1)
     assert str(read.listen_agents) == "[::]:1"
     assert read.listen_operators == Address("ops.example.com", 0)
-    assert (read.lease_ms, read.heartbeat_ms, read.retention_days) == (60_000, 10_000, 90)
+    assert (read.lease_ms, read.heartbeat_ms, read.retention_days) == (60_000, 4_000, 90)
     assert (read.state, read.ca) == (Path("/etc/killdeer/books"), Path("/pki/ca.pem"))
     assert read.halt_token == Path("/etc/killdeer/secret/token")
+    assert read.store_url == "postgresql://killdeer@db.example.com:5433/killdeer?sslmode=verify-full"
     assert read.limits.limits == {"in_flight": 0, "per_host": 1, "per_service": 1, "per_zone": 2, "per_minute": 6}
     assert read.limits.sources["per_host"] == "built in"
     assert read.limits.sources["per_zone"] == "coordinator.toml"
 
 
-def test_the_heartbeat_is_a_third_of_the_lease_unless_said() -> None:
-    assert config.parse('lease = "30s"', FILE).heartbeat_ms == 10_000
+def test_the_heartbeat_is_a_third_of_the_lease_and_never_so_rare_that_strikes_come_too_late() -> None:
+    assert config.parse('lease = "12s"', FILE).heartbeat_ms == 4_000
+    assert config.parse('lease = "5m"', FILE).heartbeat_ms == 5_000
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,8 @@ def test_the_heartbeat_is_a_third_of_the_lease_unless_said() -> None:
         ('lease = "10m"', "between 1s and 5m"),
         ('heartbeat = "0s"', "more than 0"),
         ('lease = "2s"\n\nheartbeat = "1500ms"', "toml:3: cannot use the heartbeat.*1000 ms or less"),
-        ('heartbeat = "8s"', "cannot use the heartbeat"),
+        ('lease = "8s"\nheartbeat = "5s"', "cannot use the heartbeat"),
+        ('lease = "1m"\nheartbeat = "6s"', "toml:2: cannot read heartbeat = .6s.: write 5s or less"),
         ('retention = "12h"', "whole days"),
         ('reflection = "yes"', "true or false, without quotes"),
         ('log_level = "loud"', "debug, info, warning, error"),
@@ -133,3 +138,19 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         config.load(tmp_path / "bad.toml")
     with pytest.raises(ConfigError, match="cannot read"):
         config.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////x.db", "killdeer.db", "postgresql://db.example.com", "postgresql://[::1/killdeer"],
+)
+def test_a_store_that_is_no_postgresql_database_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"coordinator\.toml:2: cannot read store\.url .*postgresql://USER@HOST"):
+        config.parse(f'[store]\nurl = "{url}"', FILE)
+
+
+@pytest.mark.parametrize("url", ["postgresql://k:geheim@db/killdeer", "postgresql://k@db/killdeer?password=geheim"])
+def test_a_password_in_the_file_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url: a password is not written here.*PGPASSFILE") as caught:
+        config.parse(f'[store]\nurl = "{url}"', FILE)
+    assert "geheim" not in str(caught.value)

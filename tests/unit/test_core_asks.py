@@ -172,6 +172,54 @@ def test_r30_in_production_the_one_who_started_a_run_does_not_clear_its_permits(
     assert not w.store.in_flight
 
 
+@pytest.mark.parametrize("owner", ["ada", "payments@example.com"])
+@pytest.mark.parametrize(("environment", "code"), [("production", "PERMISSION_DENIED"), ("staging", "")])
+def test_r30_in_production_the_owner_of_a_run_does_not_accept_a_host_with_its_victims(
+    environment: str, code: str, owner: str
+) -> None:
+    w = held_permit(environment)
+    w.leave("a-1")
+    w.agents["a-1"].session = "of a clone"
+    w.join("a-1")
+    accept: Callable[[str], int] = lambda name: w.ask(  # noqa: E731
+        o.AcceptHostRequest(host="a-1", reason="restored it"), "approver", name=name
+    )
+    ask = accept(owner)
+    assert (w.refusals[ask].code if ask in w.refusals else "") == code
+    assert bool(w.store.hosts["a-1"].quarantined) is bool(code)
+    accept("bo")
+    assert not w.store.hosts["a-1"].quarantined
+
+
+def test_r30_a_quarantined_host_of_production_without_victims_is_accepted_by_any_approver() -> None:
+    w = fleet(FakeAgent("a-1", labels={"environment": "production"}))
+    w.leave("a-1")
+    w.agents["a-1"].session = "of a clone"
+    w.join("a-1")
+    assert w.answer(
+        w.ask(o.AcceptHostRequest(host="a-1", reason="restored it"), "approver"), o.AcceptHostResponse
+    ).host
+
+
+def test_a_host_that_is_gone_is_shown_with_when_it_was_heard_last() -> None:
+    w = fleet()
+    joined_ms = w.store.hosts["a-1"].last_seen_ms
+    w.run(60_000)
+    w.leave("a-1")
+    left_ms = w.unix_ms
+
+    def last_seen() -> int:
+        answer = w.answer(w.ask(o.ListHostsRequest(), "viewer"), o.ListHostsResponse)
+        (gone,) = [host for host in answer.hosts if not host.connected]
+        return gone.last_seen_unix_ms
+
+    assert left_ms - 1_000 <= last_seen() <= left_ms and last_seen() > joined_ms
+    w.run(5_000)
+    w.restart(join=False)
+    w.join("a-2")
+    assert left_ms - 1_000 <= last_seen() <= left_ms, "a coordinator that was restarted knows it too"
+
+
 def test_an_answer_that_needs_the_store_is_unavailable_while_it_fails() -> None:
     w = fleet()
     w.store.failing = "disk full"

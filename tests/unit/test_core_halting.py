@@ -1,5 +1,7 @@
 """The emergency stop, as the coordinator's core holds it (rules R9 to R14, R28, R30)."""
 
+import pytest
+
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
@@ -134,6 +136,72 @@ def test_two_halts_at_once_merge_by_id() -> None:
     assert len(w.store.said("halt.engaged")) == 1
 
 
+def test_a_second_halt_while_the_first_is_being_acknowledged_is_a_halt_of_its_own() -> None:
+    w = fleet()
+    w.agents["a-2"].mute = True
+    one = halt(w, "h1")
+    w.run(300)
+    other = w.ask(o.HaltRequest(reason="me too"), "operator", name="bo")
+    w.run(300)
+    halts = {record.id: record.by for record in w.core.roster.halts.active}
+    assert len(halts) == 2 and set(halts.values()) == {"grace", "bo"}
+    assert [w.answer(ask, o.HaltResponse).stopped for ask in (one, other)] == [1, 1]
+    assert all(len(w.told(host, "halt")) == 2 for host in w.agents)
+    w.run(15_000, lambda: {one, other} <= w.ended)
+    for ask in (one, other):
+        late = next(host for host in w.answer(ask, o.HaltResponse).hosts if host.host == "a-2")
+        assert late.bound_passed and not late.stage
+
+
+def test_halting_once_more_tells_the_agents_again_and_keeps_who_was_first() -> None:
+    w = fleet()
+    halt(w)
+    w.run(300)
+    ask = w.ask(o.HaltRequest(reason="again", id="h1"), "operator", name="bo")
+    w.run(300)
+    assert w.answer(ask, o.HaltResponse).complete
+    (record,) = w.core.roster.halts.active
+    assert (record.by, record.reason) == ("grace", "drill")
+    assert all(len(w.told(host, "halt")) == 2 for host in w.agents)
+
+
+def test_i4_a_run_that_a_halt_has_stopped_never_resumes() -> None:
+    w = fleet(FakeAgent("a-1", recovers_ms=2_000), FakeAgent("a-2", recovers_ms=2_000))
+    run_id = run(w)
+    halt(w)
+    w.run(300)
+    w.ask(o.RearmRequest(reason="drill over"), "approver", name="bo")
+    assert not w.core.roster.halts.active
+    strikes = sum(len(w.told(host, "strike")) for host in w.agents)
+    w.run(60_000)
+    assert sum(len(w.told(host, "strike")) for host in w.agents) == strikes
+    row = w.store.runs[run_id]
+    assert (row.state, row.verdict) == (o.RUN_STATE_ENDED, o.RUN_VERDICT_HALTED)
+    w.restart()
+    w.run(10_000)
+    assert sum(len(w.told(host, "strike")) for host in w.agents) == strikes
+    ask = w.ask(o.RunRequest(source=FILE, seed=1, key="k"), "operator")
+    w.run(10_000)
+    assert w.answer(ask, o.RunResponse).run_id == run_id, "the same wish starts no second run"
+    assert sum(len(w.told(host, "strike")) for host in w.agents) == strikes
+
+
+def test_a_halt_as_a_permit_is_being_granted_lets_no_strike_out() -> None:
+    w = fleet()
+    w.store.held = True
+    w.ask(o.RunRequest(source=FILE, seed=1, key="k"), "operator")
+    while not w.store.in_flight:  # until the grant is what the store has not answered
+        while w.answers and not w.store.in_flight:
+            w.give(w.answers.popleft())
+        w.run(100)
+    assert w.store.in_flight and not any(w.told(host, "strike") for host in w.agents)
+    halt(w)
+    w.release_answers()
+    w.run(15_000)
+    assert not any(w.told(host, "strike") for host in w.agents)
+    assert not w.store.in_flight, "the permit comes back: the agent has used the id up"
+
+
 def test_a_released_id_does_not_make_a_new_halt_void() -> None:
     w = fleet()
     halt(w)
@@ -215,6 +283,53 @@ def test_a_host_that_joins_while_the_store_hangs_learns_the_halts_and_may_acknow
     assert "h1" in w.core.roster.links[link].stopped
 
 
+def cut_off(w: World, session: str) -> int:
+    """The store hangs, a-2 is cut off, the fleet is halted, and somebody comes as a-2 with that session."""
+    w.leave("a-2")
+    w.store.held = True
+    ask = halt(w)
+    w.agents["a-2"].session = session
+    link = w.join("a-2")
+    assert "h1" in w.core.roster.links[link].stopped, "on this link it has acknowledged"
+    return ask
+
+
+def test_r23_a_clone_does_not_acknowledge_for_a_host_that_is_cut_off() -> None:
+    w = fleet()
+    ask = cut_off(w, "of a clone")
+    w.run(300)
+    line = next(host for host in w.answer(ask, o.HaltResponse).hosts if host.host == "a-2")
+    assert not line.stage and not line.connected
+    assert w.unix_ms < line.stops_by_unix_ms <= w.unix_ms + LEASE_MS * 101 // 100 + 1_000
+    w.release_answers()
+    w.run(300)
+    assert w.store.hosts["a-2"].quarantined
+    assert not w.answer(ask, o.HaltResponse).complete
+    w.run(15_000, lambda: ask in w.ended)
+    last = w.answer(ask, o.HaltResponse)
+    assert last.complete and last.stopped == 1
+
+
+def test_a_host_that_presents_its_own_session_acknowledges_also_while_the_store_hangs() -> None:
+    w = fleet()
+    ask = cut_off(w, w.agents["a-2"].session)
+    w.run(300)
+    answer = w.answer(ask, o.HaltResponse)
+    assert answer.complete and answer.stopped == 2
+
+
+def test_r23_a_session_that_is_over_is_no_longer_known() -> None:
+    w = fleet()
+    over = w.agents["a-2"].session
+    w.leave("a-2")
+    w.join("a-2")
+    w.reads = False  # the books are as they were before it came again
+    w.run(1_500)
+    ask = cut_off(w, over)
+    w.run(300)
+    assert w.answer(ask, o.HaltResponse).stopped == 1
+
+
 def test_a_halt_that_an_agent_knows_halts_the_fleet() -> None:
     w = fleet(FakeAgent("a-1"))
     stranger = FakeAgent("a-3")
@@ -285,6 +400,70 @@ def test_only_an_approver_rearms_and_only_with_a_reason() -> None:
     assert w.refusals[w.ask(o.RearmRequest(reason="x"), "viewer", "operator")].code == "PERMISSION_DENIED"
     assert w.refusals[w.ask(o.RearmRequest(), "approver")].code == "INVALID_ARGUMENT"
     assert w.core.roster.halts.active
+
+
+def mixed(run_environment: str, other_host: str) -> World:
+    """A run of ada's is halted; it has ended, and nothing of it is held any more."""
+    w = fleet(
+        FakeAgent("a-1", labels={"environment": run_environment}),
+        FakeAgent("a-2", labels={"environment": other_host}),
+    )
+    source = FILE.replace("environment: staging", f"environment: {run_environment}\nowner: payments")
+    w.ask(o.RunRequest(source=source, seed=1, key="k"), "operator", name="ada")
+    w.run(300)
+    halt(w)
+    w.run(5_000)
+    (row,) = w.store.runs.values()
+    assert (row.state, row.verdict) == (o.RUN_STATE_ENDED, o.RUN_VERDICT_HALTED)
+    assert not w.store.in_flight
+    return w
+
+
+@pytest.mark.parametrize("owner", ["ada", "payments"])
+@pytest.mark.parametrize(
+    ("run_environment", "other_host", "refused"),
+    [
+        ("production", "production", True),
+        ("production", "staging", True),
+        ("staging", "production", True),  # a rearm opens the whole fleet
+        ("staging", "production-lite", False),
+        ("staging", "staging", False),
+    ],
+)
+def test_r30_in_production_the_owner_of_a_run_that_a_halt_stopped_does_not_rearm(
+    run_environment: str, other_host: str, refused: bool, owner: str
+) -> None:
+    w = mixed(run_environment, other_host)
+    ask = w.ask(o.RearmRequest(reason="drill over"), "approver", name=owner)
+    assert (ask in w.refusals) is refused
+    assert bool(w.core.roster.halts.active) is refused
+    if refused:
+        assert w.refusals[ask].code == "PERMISSION_DENIED" and "another approver" in w.refusals[ask].remedy
+        assert not w.store.said("halt.released")
+    w.ask(o.RearmRequest(reason="drill over"), "approver", name="bo")
+    assert not w.core.roster.halts.active
+
+
+def test_r30_who_owns_no_run_that_was_stopped_may_rearm_production_their_own_halt_too() -> None:
+    w = mixed("production", "production")
+    w.ask(o.RearmRequest(reason="drill over"), "approver", name="grace")  # who engaged it
+    assert not w.core.roster.halts.active
+    halt(w, "h2")
+    w.ask(o.RearmRequest(reason="drill over"), "approver", name="bo")
+    assert not w.core.roster.halts.active
+
+
+def test_r30_the_owner_of_a_run_that_is_still_being_stopped_does_not_rearm() -> None:
+    w = fleet(FakeAgent("a-1", labels={"environment": "production"}))
+    source = FILE.replace("staging", "production").replace("strikes: 6", "strikes: 1")
+    w.ask(o.RunRequest(source=source, seed=1, key="k"), "operator", name="ada")
+    w.run(300)
+    w.agents["a-1"].mute = True
+    halt(w)
+    (row,) = w.store.runs.values()
+    assert row.state == o.RUN_STATE_ABORTING
+    ask = w.ask(o.RearmRequest(reason="drill over"), "approver", name="ada")
+    assert w.refusals[ask].code == "PERMISSION_DENIED"
 
 
 def test_a_halt_that_another_coordinator_stored_is_learned_from_the_store() -> None:

@@ -318,6 +318,30 @@ def test_an_abort_reverts_what_is_under_way_and_strikes_no_more() -> None:
     assert len(w.told("a-1", "strike")) == 1
 
 
+def test_an_abort_takes_a_hold_back_though_its_victim_has_gone() -> None:
+    agent = FakeAgent("a-1", workers=2)
+    w = world(agent)
+    run_id = run(w, file(action="{hold-down: 5m}"))
+    (sent,) = w.told("a-1", "strike")
+    w.run(10_000)
+    assert w.store.in_flight and w.store.runs[run_id].state == o.RUN_STATE_RUNNING
+    w.ask(o.AbortRunRequest(run=run_id), "operator")
+    assert ended(w, run_id, 5_000).verdict == o.RUN_VERDICT_ABORTED
+    assert [revert.revert.command_id for revert in w.told("a-1", "revert")] == [sent.strike.command_id]
+    assert len(w.store.in_flight) == 1  # one permit, until recovery is seen
+
+
+def test_a_hold_counts_once_and_its_permit_is_held_until_it_has_recovered() -> None:
+    agent = FakeAgent("a-1", workers=3)
+    w = world(agent)
+    run_id = run(w, file("{name: all, strikes: 3}", action="{hold-down: 2m}"))
+    for _ in range(100):
+        w.run(1_000)
+        assert len(w.store.in_flight) == 1 and agent.in_flight == 1
+    view = ended(w, run_id, 600_000)  # one after the other: the wave is as patient as three holds are long
+    assert states(view) == ["recovered"] * 3 and view.verdict == o.RUN_VERDICT_HELD
+
+
 def test_r11_an_abort_with_a_lost_agent_ends_past_not_after_and_lease_and_holds_the_permit() -> None:
     agent = FakeAgent("a-1", deaf_to_strikes=True)
     w = world(agent)

@@ -49,6 +49,15 @@ def test_a_strike_never_goes_back(known: p.StrikeState, said: p.StrikeState, the
     assert merged(view(known), update(said)).state == then
 
 
+def test_a_hold_that_was_cut_short_stays_so_and_its_blows_keep_whom_they_hit() -> None:
+    second = p.Blow(number=2, signal=9, sent_boot_ns=2_000, pid=8, start_ticks=80)
+    known = merged(
+        view(p.STRIKE_STATE_GONE, blows=[BLOW]), update(p.STRIKE_STATE_GONE, blows=[BLOW, second], cut_short=True)
+    )
+    then = merged(known, update(p.STRIKE_STATE_RECOVERED, blows=[BLOW, second]))
+    assert then.cut_short and [blow.pid for blow in then.blows] == [0, 8]
+
+
 def test_facts_once_known_stay() -> None:
     known = view(
         p.STRIKE_STATE_GONE,
@@ -96,6 +105,7 @@ def test_r16_used_up_is_not_believed_of_a_strike_that_has_struck() -> None:
         ([view(p.STRIKE_STATE_RECOVERED, blows=[BLOW]), view(p.STRIKE_STATE_EXPIRED)], o.RUN_VERDICT_INCONCLUSIVE),
         ([view(p.STRIKE_STATE_RECOVERED, blows=[BLOW]), view(p.STRIKE_STATE_REFUSED)], o.RUN_VERDICT_HELD),
         ([view(p.STRIKE_STATE_SURVIVED, blows=[BLOW])], o.RUN_VERDICT_INCONCLUSIVE),
+        ([view(p.STRIKE_STATE_RECOVERED, blows=[BLOW], cut_short=True)], o.RUN_VERDICT_INCONCLUSIVE),
     ],
 )
 def test_a_verdict_says_no_more_than_the_strikes_show(strikes: list[o.StrikeView], verdict: o.RunVerdict) -> None:

@@ -137,6 +137,75 @@ def test_a_signal_to_the_next_process_with_its_pid_is_not_the_first_ones() -> No
     assert told(sent(15, target=next_one), exited(15)).cause == Cause.CAUSE_UNKNOWN
 
 
+# --- the service manager: what it did before, and after what -----------------------------------------------------
+
+BY_SYSTEMD = "of the service manager, systemd (pid 1)"
+
+
+@pytest.mark.parametrize("verdict", ["delivered", "ignored"])
+def test_a_kill_after_a_stop_that_was_not_heeded_says_how_long_after(verdict: str) -> None:
+    asked = sent(15, INIT, at_ns=AT - 2_000 * MS, verdict=verdict)
+    death = told(asked, sent(9, INIT, fatal=True), exited())
+    assert (death.cause, death.why) == (Cause.CAUSE_SUPERVISOR, f"SIGKILL {BY_SYSTEMD}, 2.0 s after its SIGTERM")
+    assert [event.WhichOneof("kind") for event in death.evidence] == ["signal", "signal", "exit"]
+
+
+def test_a_kill_by_the_service_manager_after_anothers_term_is_not_said_to_follow_it() -> None:
+    death = told(sent(15, OTHER, verdict="ignored"), sent(9, INIT, at_ns=AT + MS, fatal=True), exited())
+    assert death.why == f"SIGKILL {BY_SYSTEMD}"
+
+
+@pytest.mark.parametrize("number", [6, 9])
+def test_an_abort_by_the_service_manager_is_what_a_watchdog_does(number: int) -> None:
+    asked = sent(6, INIT, at_ns=AT - 2_000 * MS, verdict="ignored")
+    death = told(*([asked] if number == 9 else []), sent(number, INIT, fatal=True), exited(number))
+    assert death.why.endswith(", as when a watchdog hears nothing")
+
+
+SIBLING = Party(pid=9, host_pid=1_009, start_ticks=201, name="main", cgroup=f"{VICTIM.cgroup}/inner")
+
+
+def why_after(at_ns: int, sibling: Party = SIBLING, stopped: bool = False) -> str:
+    """Of a stop of the victim, when another process died of a fault at that time, or of the stop."""
+    number = 15 if stopped else 11
+    fatal = sent(15, INIT) if stopped else forced(11)
+    fatal.at_boot_ns, fatal.signal.fatal = at_ns, True
+    for party in (fatal.signal.target, fatal.signal.running):
+        if party == VICTIM:
+            party.CopyFrom(sibling)
+    deaths = begun()
+    for event in (fatal, exited(number, at_ns=at_ns, process=sibling), sent(15, INIT, fatal=True), exited(15)):
+        deaths.seen(event, event.at_boot_ns)
+    found = {event.death.process.pid: event.death for event in deaths.tick(EXIT_AT + MS, EXIT_AT + MS)}
+    assert found[SIBLING.pid].signal == number
+    return found[VICTIM.pid].why
+
+
+def test_a_stop_right_after_a_crash_in_the_same_unit_names_the_crash() -> None:
+    crash = "3.0 ms after main (pid 9) of its unit had died: SIGSEGV: a memory fault of its own"
+    assert why_after(AT - 3 * MS) == f"SIGTERM {BY_SYSTEMD}, {crash}"
+
+
+@pytest.mark.parametrize("at_ns", [AT - 1_001 * MS, AT + MS])
+def test_a_stop_long_after_a_crash_or_before_it_is_just_a_stop(at_ns: int) -> None:
+    assert why_after(at_ns) == f"SIGTERM {BY_SYSTEMD}"
+
+
+def test_the_members_of_a_unit_that_is_stopped_do_not_blame_each_other() -> None:
+    assert why_after(AT - MS, stopped=True) == f"SIGTERM {BY_SYSTEMD}"
+
+
+def test_a_crash_in_another_unit_is_not_blamed() -> None:
+    other = Party(pid=9, host_pid=1_009, start_ticks=201, name="main", cgroup="/system.slice/other.service")
+    assert why_after(AT - MS, other) == f"SIGTERM {BY_SYSTEMD}"
+
+
+def test_a_stop_right_after_an_oom_kill_in_the_same_unit_names_its_victim() -> None:
+    death = told(marked(SIBLING, at_ns=AT - 5 * MS), sent(15, INIT, fatal=True), exited(15))
+    assert death.cause == Cause.CAUSE_SUPERVISOR
+    assert death.why == f"SIGTERM {BY_SYSTEMD}, 5.0 ms after the OOM killer chose main (pid 9) of its unit"
+
+
 # --- its own exit -----------------------------------------------------------------------------------------------
 
 

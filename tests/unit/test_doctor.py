@@ -124,7 +124,7 @@ def test_the_guards_rules_are_counted(tmp_path: Path) -> None:
         '[[allow]]\nprocess = ["name=a"]\nactions = ["kill"]\n[rate]\nper_minute = 4\n'
     )
     found = doctor.guard(tmp_path, unit_dirs=(), trusted_uid=os.getuid())
-    assert (found.ok, found.fact) == (True, "allow rules: 1, deny rules: 0, at most 4 signals a minute")
+    assert (found.ok, found.fact) == (True, "allow rules: 1, deny rules: 0, at most 4 processes struck a minute")
 
 
 def test_the_running_agent_is_known_by_its_lock(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from killdeer.v1 import operator_pb2, process_pb2
-from killdeer_experiment.action import Kill, Pause, Terminate
+from killdeer_experiment.action import Action, HoldDown, Kill, Pause, Terminate
 from killdeer_experiment.file import Experiment, load
 from killdeer_experiment.scalars import Amount
 
@@ -32,7 +32,7 @@ def test_every_example_loads_is_for_the_sandbox_and_is_quick(path: Path) -> None
 
 
 def test_there_are_examples() -> None:
-    assert {"first-kill", "roulette", "pause"} <= {path.stem for path in EXAMPLES.glob("*.yaml")}
+    assert {"first-kill", "roulette", "pause", "hold-down"} <= {path.stem for path in EXAMPLES.glob("*.yaml")}
 
 
 def test_every_key_is_read_as_it_is_meant() -> None:
@@ -160,9 +160,11 @@ def test_an_experiment_cannot_be_changed() -> None:
         ("{terminate: {grace: 0s}}", Terminate(grace_ms=0)),
         ("{pause: 90s}", Pause(length_ms=90_000)),
         ("{pause: {for: 1m30s}}", Pause(length_ms=90_000)),
+        ("{hold-down: 90s}", HoldDown(length_ms=90_000)),
+        ("{hold-down: {for: 1m30s}}", HoldDown(length_ms=90_000)),
     ],
 )
-def test_each_way_to_write_an_action(written: str, action: Kill | Terminate | Pause) -> None:
+def test_each_way_to_write_an_action(written: str, action: Action) -> None:
     experiment = load(LEAST.replace("{kill: HUP}", written), "x")
     assert experiment.action_of(experiment.waves[0]) == action
     again = load(experiment.to_source(), "written")

@@ -41,7 +41,7 @@ def taken(source: str = FILE) -> Intake:
 
 def candidate(ordinal: int, *, pid: int = 0, service: str = "worker@", verdict: Verdict | None = None) -> Candidate:
     return Candidate(
-        identity=Identity(pid=pid or 100 + ordinal, start_ticks=7),
+        identity=Identity(host="web-1", pid=pid or 100 + ordinal, start_ticks=7),
         service=service,
         ordinal=ordinal,
         name="worker",
@@ -187,7 +187,8 @@ def test_nobody_to_hit_is_refused_once_and_says_why() -> None:
     assert "none of 1 hosts may be hit; web-1: its agent has no lease" in refusals(scan(connected=False))
     assert "the selector matches nothing on 1 hosts" in refusals(scan(count=0))
     closed = refusals(scan(candidates=(candidate(0, verdict=CLOSED),)))
-    assert CLOSED.detail in closed and CLOSED.remedy in closed
+    assert f"none of the 1 that match may be hit; the first, worker on web-1: {CLOSED.detail}" in closed
+    assert CLOSED.remedy not in closed, "several lines, which are shown with the candidate"
     assert len(plan(scan(count=0)).refusals) == 1 and not plan(scan(count=0)).waves
 
 
@@ -258,6 +259,16 @@ def test_a_victim_that_nobody_restarts_is_warned_of_unless_it_is_only_paused() -
     here = scan(candidates=(alone, candidate(1)))
     assert any("nothing is known to restart worker@ on web-1 (1 " in said for said in plan(here).warnings)
     assert not plan(here, source=FILE.replace("action: kill", "action: {pause: 5s}")).warnings
+
+
+def test_a_hold_is_warned_of_where_nobody_restarts_the_victim_and_where_systemd_gives_up() -> None:
+    alone, supervised = candidate(0), candidate(1)
+    alone.restarts, supervised.unit = False, "worker@1.service"
+    held = FILE.replace("action: kill", "action: {hold-down: 45s}")
+    said = plan(scan(candidates=(alone, supervised)), source=held).warnings
+    assert any("hold-down has nothing to hold if nothing restarts worker@" in one for one in said)
+    assert any("StartLimitBurst=" in one and "a hold of 45s then ends" in one for one in said)
+    assert not plan(scan(), source=held).warnings
 
 
 # --- the hash ----------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """The agent's core: `handle(input, now) -> effects`. It decides; the shell acts (safety-rules, last section)."""
 
-from killdeer.newer import newer_than_me
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest
-from killdeer.v1.process_pb2 import Reason, Verdict
+from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core import restart
 from killdeer_agent.core.blows import Blows
 from killdeer_agent.core.desk import Desk
@@ -11,12 +10,14 @@ from killdeer_agent.core.door import Door
 from killdeer_agent.core.evidence import Evidence
 from killdeer_agent.core.facts import Now, Refusal
 from killdeer_agent.core.halting import Halting
+from killdeer_agent.core.holds import Holds
 from killdeer_agent.core.recoveries import Recoveries
 from killdeer_agent.core.reverts import Reverts
-from killdeer_agent.core.selector import Matcher, SelectorError
+from killdeer_agent.core.scans import Scans
 from killdeer_agent.core.session import Session
 from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.strikes import Strikes
+from killdeer_agent.core.tally import Standing, Tally
 from killdeer_agent.core.words import (
     Compacted,
     Configured,
@@ -24,18 +25,20 @@ from killdeer_agent.core.words import (
     Done,
     Effect,
     Exit,
+    Followed,
     Heard,
     Input,
     Linked,
     LocalHalt,
     Opened,
     Reverted,
-    Scan,
     Scanned,
     Seen,
     Started,
     Stop,
     Tick,
+    UnitSeen,
+    UnitStarted,
     Unlink,
     Unlinked,
     Written,
@@ -58,11 +61,13 @@ class Core:
         self._session = Session(desk)
         self._strikes = Strikes(desk, self._session)
         self._recoveries = Recoveries(desk, self._strikes)
-        self._reverts = Reverts(desk, self._strikes, self._recoveries)
-        self._evidence = Evidence(desk, self._strikes, self._recoveries)
+        self._holds = Holds(desk, self._session, self._strikes, self._recoveries)
+        self._reverts = Reverts(desk, self._strikes, self._recoveries, self._holds)
+        self._evidence = Evidence(desk, self._strikes, self._recoveries, self._holds)
         parts = (desk, self._session, self._strikes, self._recoveries, self._reverts, self._evidence)
-        self._blows = Blows(*parts)
+        self._blows = Blows(*parts, self._holds)
         self._door = Door(*parts)
+        self._scans = Scans(desk, self._strikes)
         self._halting = Halting(desk, self._strikes, self._reverts)
         self._stop_by_ns = 0
         self._exited = False
@@ -86,6 +91,8 @@ class Core:
                 self._heard(frame)
             case Opened():
                 self._blows.opened(message)
+            case Followed():
+                self._blows.followed(message)
             case Written(token=token, problem=problem):
                 self._desk.written(token, problem)
             case Compacted(problem=problem):
@@ -96,10 +103,16 @@ class Core:
             case Reverted():
                 self._reverts.reverted(message)
                 self._halting.progress()
+            case UnitSeen():
+                self._blows.unit_seen(message)
+                self._halting.progress()
+            case UnitStarted():
+                self._holds.unit_started(message)
+                self._halting.progress()
             case Counted():
                 self._recoveries.counted(message)
             case Scanned():
-                self._scanned(message)
+                self._scans.scanned(message)
             case Seen(event=event, source=source):
                 self._evidence.seen(event, source)
                 self._halting.progress()
@@ -115,6 +128,21 @@ class Core:
                 self._reverts.cancel_all(_STOPPING)
                 self._leave()
         return self._desk.taken()
+
+    @property
+    def tally(self) -> Tally:
+        return self._desk.tally
+
+    @property
+    def standing(self) -> Standing:
+        """At the last input."""
+        return Standing(
+            leased=self._session.lease.holds(self._desk.now),
+            halted=bool(self._desk.halts.active),
+            halted_locally=self._strikes.halted_locally,
+            strikes_open=len(self._strikes.open),
+            reverts_left=len(self._strikes.reverts_left),
+        )
 
     def _started(self, start: Started) -> None:
         self._desk.boot_id = start.boot_id
@@ -136,7 +164,7 @@ class Core:
                 self._session.renewed(frame.lease_renewal)
                 self._session.witness(frame.lease_renewal.position)
             case "scan":
-                self._scan(frame.scan)
+                self._scans.asked(frame.scan)
             case "strike":
                 self._door.commanded(frame.strike)
             case "revert":
@@ -164,45 +192,6 @@ class Core:
         self._session.begun(welcome)
         self._session.witness(welcome.position)
 
-    def _scan(self, scan: agent_pb2.Scan) -> None:
-        failure = agent_pb2.Candidates(scan_id=scan.scan_id)
-        if newer := newer_than_me(scan):
-            failure.failure = Reason.REASON_NEWER_THAN_ME
-            failure.failure_detail = f"this agent does not know all of it: {newer}"
-            self._desk.send(ConnectRequest(candidates=failure))
-            return
-        try:
-            matcher = Matcher(scan.selector)
-        except SelectorError as error:
-            failure.failure, failure.failure_detail = Reason.REASON_CANNOT_EVALUATE, str(error)
-            self._desk.send(ConnectRequest(candidates=failure))
-            return
-        self._desk.emit(
-            Scan(
-                scan_id=scan.scan_id,
-                matcher=matcher,
-                action=scan.action,
-                guard=self._strikes.guard,
-                deadline_boot_ns=self._desk.now.boot_ns + scan.deadline_ms * NS_PER_MS,
-            )
-        )
-
-    def _scanned(self, scanned: Scanned) -> None:
-        busy = Verdict(reason=Reason.REASON_BUSY, detail="it is in an open strike")
-        for candidate in scanned.candidates:
-            if self._strikes.busy(candidate.identity.pid, candidate.identity.start_ticks):
-                candidate.verdict.CopyFrom(busy)
-        answer = agent_pb2.Candidates(
-            scan_id=scanned.scan_id,
-            candidates=scanned.candidates,
-            guard_version=self._strikes.guard.version,
-            failure=scanned.failure,
-            failure_detail=scanned.detail,
-            begun_boot_ns=scanned.begun_boot_ns,
-            services=[agent_pb2.ServiceCount(service=name, ready=ready) for name, ready in scanned.services],
-        )
-        self._desk.send(ConnectRequest(candidates=answer))
-
     def _tick(self, tick: Tick) -> None:
         if self._exited:
             return
@@ -210,6 +199,7 @@ class Core:
             # Dead-man (I5): without a lease nothing is begun, and what lasts is taken back.
             self._reverts.cancel_all(_LEASE_OVER)
         self._reverts.tick()
+        self._holds.tick()
         self._strikes.tick()
         self._blows.tick()
         self._recoveries.tick()

@@ -4,6 +4,8 @@ from killdeer.v1.process_pb2 import Reason, StrikeState
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.evidence import Evidence
 from killdeer_agent.core.facts import Refusal
+from killdeer_agent.core.hold import Hold
+from killdeer_agent.core.holds import Holds
 from killdeer_agent.core.intake import no_more, warrant_for
 from killdeer_agent.core.memory import intent_record
 from killdeer_agent.core.recoveries import Recoveries
@@ -11,7 +13,7 @@ from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.session import Session
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
-from killdeer_agent.core.words import Done, Opened, Record, Strike
+from killdeer_agent.core.words import Done, Followed, LookUnit, Opened, Record, Strike, UnitSeen
 
 
 class Blows:
@@ -23,6 +25,7 @@ class Blows:
         recoveries: Recoveries,
         reverts: Reverts,
         evidence: Evidence,
+        holds: Holds,
     ) -> None:
         self._desk = desk
         self._session = session
@@ -30,6 +33,7 @@ class Blows:
         self._recoveries = recoveries
         self._reverts = reverts
         self._evidence = evidence
+        self._holds = holds
 
     def opened(self, answer: Opened) -> None:
         strike = self._in(Phase.OPENING, answer.command_id)
@@ -41,7 +45,35 @@ class Blows:
             return
         strike.members = answer.members
         self._recoveries.counted_before(strike)
-        self._record(strike)
+        action = strike.command.action
+        if action.HasField("hold_down"):
+            strike.hold = Hold(
+                length_ns=action.hold_down.length_ms * NS_PER_MS,
+                unit=answer.unit,
+                together=bool(answer.unit) or strike.command.service.startswith("container:"),
+            )
+        if strike.hold is not None and answer.unit.endswith(".service"):
+            self._desk.emit(LookUnit(command_id=strike.command_id, unit=answer.unit))
+        else:
+            self._record(strike)
+
+    def unit_seen(self, answer: UnitSeen) -> None:
+        """How the unit is before the first blow (rule R15); later ones are the hold's affair."""
+        strike = self._in(Phase.OPENING, answer.command_id)
+        if strike is None or strike.hold is None:
+            self._holds.unit_seen(answer)
+        elif strike.cancelled is not None:
+            self._strikes.use_up(strike, strike.cancelled)
+        elif answer.state is None:
+            detail = f"cannot tell whether its unit runs, so it could not be put back: {answer.problem}"
+            self._strikes.use_up(strike, Refusal(Reason.REASON_UNREADABLE, detail))
+        else:
+            strike.hold.starts = answer.state.runs
+            self._record(strike)
+
+    def followed(self, answer: Followed) -> None:
+        if self._holds.followed(answer):
+            self._record(self._strikes.open[answer.command_id])
 
     def done(self, answer: Done) -> None:
         strike = self._in(Phase.STRIKING, answer.command_id)
@@ -50,14 +82,16 @@ class Blows:
         if answer.refusal is not None:
             self._not_sent(strike, answer.refusal)
             return
-        self._strikes.blow_fell(answer.sent_boot_ns)
+        if strike.hits_anew:
+            self._strikes.blow_fell(answer.sent_boot_ns)
         strike.sent(answer.sent_boot_ns, changed=answer.changed)
         self._strikes.keep("sent", strike, {"blow": answer.blow, "at": answer.sent_boot_ns})
         self._strikes.tell(strike)
         self._evidence.struck(strike)
+        self._holds.struck(strike, answer.sent_boot_ns)
         if strike.exit is not None:
             self._recoveries.wait_for(strike)
-        elif strike.cancelled is not None and strike.effect_open:
+        elif strike.cancelled is not None and strike.effect_open and strike.hold is None:
             self._reverts.revert(strike)
 
     def tick(self) -> None:
@@ -66,8 +100,10 @@ class Blows:
             if 0 < strike.next_blow_ns <= now:
                 strike.blow += 1
                 self._record(strike)
-            elif strike.phase is Phase.STANDING and not strike.effect_open and not strike.next_blow_ns:
-                self._late(strike, now)
+            elif strike.phase is Phase.STANDING and not strike.next_blow_ns:
+                taken_back = strike.hold.ended_ns if strike.hold is not None else not strike.effect_open
+                if taken_back:
+                    self._late(strike, now)
 
     def _in(self, phase: Phase, command_id: str) -> OpenStrike | None:
         strike = self._strikes.open.get(command_id)
@@ -75,7 +111,15 @@ class Blows:
 
     def _record(self, strike: OpenStrike) -> None:
         strike.phase = Phase.RECORDING
-        record = intent_record(strike.command, strike.members, strike.blow, strike.signal)
+        hold = strike.hold or Hold(length_ns=0)
+        record = intent_record(
+            strike.command,
+            strike.members,
+            strike.blow,
+            strike.signal,
+            successor=hold.target,
+            unit=hold.unit if hold.starts else "",
+        )
         self._desk.write(record, lambda problem: self._recorded(strike, problem))
 
     def _recorded(self, strike: OpenStrike, problem: str) -> None:
@@ -113,14 +157,18 @@ class Blows:
             self._strikes.finish(strike)
             return
         strike.phase = Phase.STANDING
+        if strike.hold is not None:
+            self._holds.not_struck(strike, refusal)
+            return
         strike.cancelled = strike.cancelled or refusal
         strike.detail = f"blow {strike.blow} was not sent: {refusal.detail}"
         self._strikes.tell(strike)
 
     def _late(self, strike: OpenStrike, now: int) -> None:
-        """Past `recover_within` after its last blow: what it came to is said as far as it is known (I8)."""
+        """Past `recover_within` after its last blow or its hold's end: what it came to, if known (I8)."""
         within = strike.command.recover_within_ms * NS_PER_MS
-        if not within or now < (strike.last_blow_ns or strike.restored_ns) + within:
+        held_until = strike.hold.ended_ns if strike.hold is not None else 0
+        if not within or now < (max(strike.last_blow_ns, held_until) or strike.restored_ns) + within:
             return
         if strike.state == StrikeState.STRIKE_STATE_GONE:
             strike.state = StrikeState.STRIKE_STATE_LOST

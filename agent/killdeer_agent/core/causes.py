@@ -1,20 +1,22 @@
 """Why a process died: a ladder from what proves itself down to `unknown`. A gap in the record that could bear on
 the answer makes it unknown, never a guess (I8)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
 from killdeer.v1.process_pb2 import Cause, KernelEvent, Party
 from killdeer_agent.core import signals
-from killdeer_agent.core.lives import Gaps, Life, key_of
-from killdeer_agent.core.place import is_managers
+from killdeer_agent.core.case import (
+    DEADLY_SIGNALS,
+    OOM_KILLS,
+    SIGNALS,
+    Case,
+    Finding,
+    duration,
+    later,
+    who,
+)
+from killdeer_agent.core.lives import key_of
 from killdeer_agent.core.signals import KILL, name
 from killdeer_agent.core.strike import NS_PER_MS
-
-SIGNALS = frozenset({"signal", "deadly signal", "watched signal"})
-DEADLY_SIGNALS = frozenset({"deadly signal", "watched signal"})
-WATCHED_SIGNALS = frozenset({"watched signal"})
-OOM_KILLS = frozenset({"oom"})
+from killdeer_agent.core.supervisor import by_service_manager, is_service_manager
 
 # Of those that the kernel itself ends processes with, the ones that are told whoever they are for.
 _ALWAYS_TOLD = frozenset({KILL, signals.SEGV, signals.SYS})
@@ -22,41 +24,6 @@ _ALWAYS_TOLD = frozenset({KILL, signals.SEGV, signals.SYS})
 ANSWER_NS = 10_000 * NS_PER_MS
 # The OOM killer ends those that share its victim's memory in the same breath, without a word of their own.
 SAME_BREATH_NS = 10 * NS_PER_MS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """`proof`: the events that show it, the exit not among them."""
-
-    cause: Cause
-    why: str
-    killer: Party | None = None
-    proof: tuple[KernelEvent, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One death, and all that the record has on it. `since_ns`: when the record began; `behind`: it has not caught
-    up with this exit yet, so that anything may be missing."""
-
-    exit: KernelEvent
-    life: Life
-    gaps: Gaps = field(default_factory=Gaps)
-    kills: Iterable[KernelEvent] = ()
-    since_ns: int = 0
-    forgotten_ns: int = 0
-    behind: bool = False
-
-    def missing_since(self, event: KernelEvent) -> str:
-        """The victim of a strike is watched, and what befalls it has a ring of its own."""
-        return self.missing(event.at_boot_ns, WATCHED_SIGNALS if event.command_id else SIGNALS)
-
-    def missing(self, after_ns: int, kinds: frozenset[str]) -> str:
-        """Why events between then and the exit may be missing; empty: none is."""
-        if self.behind:
-            return "the kernel's record is behind"
-        lost = self.gaps.between(after_ns, self.exit.at_boot_ns, kinds)
-        return f"{lost} {'event was' if lost == 1 else 'events were'} lost that may bear on it" if lost else ""
 
 
 def find(case: Case, started_ns: int) -> Finding:
@@ -76,7 +43,7 @@ def find(case: Case, started_ns: int) -> Finding:
         return _on_behalf(fatal)
     if _is_own(fatal):
         return _by_itself(case, fatal)
-    return _by_another(fatal, f"{name(number)}{_way(fatal)}")
+    return _by_another(case, fatal, f"{name(number)}{_way(fatal)}")
 
 
 def _unknown(why: str, *proof: KernelEvent) -> Finding:
@@ -128,20 +95,20 @@ def _killed_by_kernel(case: Case, fatal: KernelEvent, forced: bool) -> Finding:
     for mark in case.kills:
         later = fatal.at_boot_ns - mark.at_boot_ns
         if 0 <= later <= SAME_BREATH_NS and _same_task(mark.oom.trigger, fatal.signal.running):
-            return _oom(mark, fatal, f"the OOM killer chose {_who(mark.oom.victim)}, whose memory it shares")
+            return _oom(mark, fatal, f"the OOM killer chose {who(mark.oom.victim)}, whose memory it shares")
     missing = case.missing(fatal.at_boot_ns, OOM_KILLS)
     if missing:
         return _unknown(f"SIGKILL by the kernel, but {missing}", fatal)
     running = fatal.signal.running
     if fatal.signal.exiting and fatal.signal.namespace_init:
-        why = f"its pid namespace ended with {_who(running)}, the first process in it"
+        why = f"its pid namespace ended with {who(running)}, the first process in it"
         return Finding(cause=Cause.CAUSE_NAMESPACE, why=why, killer=running, proof=(fatal,))
     if forced:
         warned = case.life.signals.get((signals.XCPU, False))
         why = "its hard limit of processor time is reached" if warned else "in the middle of what it did"
         proof = (warned, fatal) if warned else (fatal,)
         return Finding(cause=Cause.CAUSE_KERNEL, why=f"SIGKILL by the kernel: {why}", proof=proof)
-    why = f"SIGKILL by the kernel, while {_who(running)} {'exited' if fatal.signal.exiting else 'ran'}"
+    why = f"SIGKILL by the kernel, while {who(running)} {'exited' if fatal.signal.exiting else 'ran'}"
     return Finding(cause=Cause.CAUSE_KERNEL, why=why, proof=(fatal,))
 
 
@@ -161,7 +128,7 @@ def _on_behalf(fatal: KernelEvent) -> Finding:
     """Sent within the kernel while the "sender" did something else."""
     signal = fatal.signal
     if signal.exiting and not _is_own(fatal):
-        what = f"it asked for that signal at the end of its parent, {_who(signal.sender)}"
+        what = f"it asked for that signal at the end of its parent, {who(signal.sender)}"
     elif signal.signal == signals.PIPE:
         what = "it wrote to a pipe or socket that nobody reads"
     elif signal.signal == signals.XFSZ:
@@ -178,9 +145,9 @@ def _by_itself(case: Case, fatal: KernelEvent) -> Finding:
     if first is not None and _asks(first) and (after_ns := fatal.at_boot_ns - first.at_boot_ns) <= ANSWER_NS:
         if missing := case.missing_since(first):
             return _unknown(f"{name(number)}, by itself after another had sent it, but {missing}", first, fatal)
-        found = _by_another(first, f"{name(number)}{_way(first)}")
-        why = f"{found.why}; it put {name(number)} on itself {_time(after_ns)} later"
-        return Finding(cause=found.cause, why=why, killer=found.killer, proof=(first, fatal))
+        found = _by_another(case, first, f"{name(number)}{_way(first)}")
+        why = f"{found.why}; it put {name(number)} on itself {duration(after_ns)} later"
+        return Finding(cause=found.cause, why=why, killer=found.killer, proof=(*found.proof, fatal))
     missing = case.missing(fatal.at_boot_ns - ANSWER_NS, SIGNALS) if number in signals.ASK_TO_END else ""
     if missing:
         return _unknown(f"{name(number)}, by itself, perhaps in answer to another; {missing}", fatal)
@@ -188,16 +155,15 @@ def _by_itself(case: Case, fatal: KernelEvent) -> Finding:
     return Finding(cause=Cause.CAUSE_ITSELF, why=f"{what}, by itself", killer=None, proof=(fatal,))
 
 
-def _by_another(event: KernelEvent, what: str) -> Finding:
+def _by_another(case: Case, event: KernelEvent, what: str) -> Finding:
     sender = event.signal.sender
     if event.command_id:
         return Finding(
             cause=Cause.CAUSE_STRIKE, why=f"{what} of strike {event.command_id}", killer=sender, proof=(event,)
         )
-    supervisor = is_service_manager(sender)
-    cause = Cause.CAUSE_SUPERVISOR if supervisor else Cause.CAUSE_SIGNAL
-    of = "the service manager, " if supervisor else ""
-    return Finding(cause=cause, why=f"{what} of {of}{_who(sender)}", killer=sender, proof=(event,))
+    if is_service_manager(sender):
+        return by_service_manager(case, event, f"{what} of the service manager, {who(sender)}")
+    return Finding(cause=Cause.CAUSE_SIGNAL, why=f"{what} of {who(sender)}", killer=sender, proof=(event,))
 
 
 def _by_exit(case: Case) -> Finding:
@@ -206,13 +172,13 @@ def _by_exit(case: Case) -> Finding:
     asked = [event for event in case.life.by_others() if _asked(event, case.exit)]
     if not asked:
         return Finding(cause=Cause.CAUSE_EXIT, why=exited)
-    first, after_ns = asked[0], case.exit.at_boot_ns - asked[0].at_boot_ns
-    after = f"{exited}, {_time(after_ns)} after {name(first.signal.signal)}"
+    first = asked[0]
+    after = f"{exited}, {later(first, case.exit)} after {name(first.signal.signal)}"
     if missing := case.missing_since(first):
         return _unknown(f"{after}, but {missing}", *asked)
     if len({(key_of(event.signal.sender), event.command_id) for event in asked}) > 1:
         return _unknown(f"{exited}, after more than one had asked it to end", *asked)
-    found = _by_another(first, after)
+    found = _by_another(case, first, after)
     return Finding(cause=found.cause, why=found.why, killer=found.killer, proof=tuple(asked))
 
 
@@ -229,11 +195,6 @@ def _asks(event: KernelEvent) -> bool:
     return signal.HasField("sender") and not signal.internal and signal.signal in signals.ASK_TO_END
 
 
-def is_service_manager(party: Party) -> bool:
-    """systemd: the machine's, the one of the container that the agent is in, or a user's."""
-    return party.name == "systemd" and (1 in (party.host_pid, party.pid) or is_managers(party.cgroup))
-
-
 def _is_own(event: KernelEvent) -> bool:
     return key_of(event.signal.sender) == key_of(event.signal.target)
 
@@ -245,11 +206,3 @@ def _same_task(one: Party, other: Party) -> bool:
 def _way(event: KernelEvent) -> str:
     through_cgroup = event.signal.internal and not event.signal.group
     return ", through its cgroup," if through_cgroup else ""
-
-
-def _who(party: Party) -> str:
-    return f"{party.name} (pid {party.pid})" if party.pid else f"{party.name} (host pid {party.host_pid})"
-
-
-def _time(ns: int) -> str:
-    return f"{ns / NS_PER_MS:.1f} ms" if ns < 1_000 * NS_PER_MS else f"{ns / (1_000 * NS_PER_MS):.1f} s"

@@ -3,10 +3,11 @@
 The kernel sends the SIGKILL of an OOM kill before it says that there is one, and losses are counted, not timed.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from killdeer.v1.process_pb2 import Death, KernelEvent
-from killdeer_agent.core.causes import Case, find
+from killdeer_agent.core.case import Case
+from killdeer_agent.core.causes import find
 from killdeer_agent.core.lives import Gaps, Key, Lives, key_of
 from killdeer_agent.core.place import place_at, service_of
 from killdeer_agent.core.strike import NS_PER_MS
@@ -16,6 +17,7 @@ NS_PER_TICK = 10 * NS_PER_MS
 # The record is told in whole several times a second; a death that waits for longer is told as far as it is known.
 PATIENCE_NS = 2_000 * NS_PER_MS
 MOST_WAITING = 4_096
+MOST_TOLD = 64
 
 
 class Deaths:
@@ -29,6 +31,7 @@ class Deaths:
         self._lives = Lives()
         self._gaps = Gaps()
         self._dying: OrderedDict[Key, tuple[KernelEvent, int]] = OrderedDict()  # exit, when it came
+        self._last: deque[KernelEvent] = deque(maxlen=MOST_TOLD)
         self._since_ns = 0  # the record is whole from here on, up to `_told_ns`
         self._told_ns = 0
 
@@ -40,7 +43,7 @@ class Deaths:
                 self._lives.marked(event)
             case "lost":
                 self._gaps.lost(event.lost.kind, event.lost.count, self._told_ns, event.at_boot_ns)
-            case "exit":
+            case "exit" if not event.exit.unread:
                 self._dying.setdefault(key_of(event.exit.process), (event, now_ns))
 
     def tick(self, now_ns: int, told_ns: int) -> list[KernelEvent]:
@@ -55,6 +58,7 @@ class Deaths:
                 break
             self._dying.popitem(last=False)
             told.append(self._death(event, behind=not whole))
+            self._last.append(told[-1])
         return told
 
     def _death(self, event: KernelEvent, *, behind: bool) -> KernelEvent:
@@ -65,6 +69,7 @@ class Deaths:
             life=life,
             gaps=self._gaps,
             kills=self._lives.kills,
+            before=self._last,
             since_ns=self._since_ns,
             forgotten_ns=self._lives.forgotten_ns,
             behind=behind,

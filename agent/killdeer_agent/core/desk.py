@@ -7,6 +7,7 @@ from killdeer.v1.agent_pb2 import ConnectRequest, Hello
 from killdeer.v1.process_pb2 import HaltRecord
 from killdeer_agent.core.facts import Now
 from killdeer_agent.core.memory import Memory
+from killdeer_agent.core.tally import Tally
 from killdeer_agent.core.words import Compact, Effect, Note, Record, Send, Write
 
 Then = Callable[[str], None]
@@ -22,6 +23,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.memory = Memory()
+        self.tally = Tally()
         self.now = Now(0)
         self.boot_id = ""
         self.pid = 0

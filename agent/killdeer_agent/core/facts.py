@@ -70,6 +70,10 @@ class Facts(Protocol):
         """Container id from the cgroup path; empty: in none."""
 
     @property
+    def service(self) -> str:
+        """What it belongs to (rule R19)."""
+
+    @property
     def exe(self) -> str:
         """Path of the executable."""
 

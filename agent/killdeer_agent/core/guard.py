@@ -7,16 +7,21 @@ consent, may be hit. By default that is nothing.
 from dataclasses import dataclass
 from typing import Any
 
-from killdeer.v1.process_pb2 import Reason
+from killdeer.v1.process_pb2 import Action, Reason
 from killdeer_agent.core.facts import FactMissing, Facts, Now, Refusal
 from killdeer_agent.core.protected import login_session, protected
 from killdeer_agent.core.remedy import remedy
 from killdeer_agent.core.selector import Matcher, subject
 
-ACTIONS = ("kill", "terminate", "pause")
+ACTIONS = ("kill", "terminate", "pause", "hold-down")
 
 # A command line as it leaves the host is no longer than this.
 SHOWN_BYTES = 256
+
+
+def word_of(action: Action) -> str:
+    """As a host's rules have it; empty where it is not known, or none is set."""
+    return (action.WhichOneof("kind") or "").replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ The order is that of the life of a strike; the first no is the outcome, by name.
 
 from killdeer.newer import newer_than_me
 from killdeer.v1 import agent_pb2
-from killdeer.v1.process_pb2 import Reason
+from killdeer.v1.agent_pb2 import EvidenceLevel
+from killdeer.v1.process_pb2 import Action, Reason
 from killdeer_agent.core.desk import Desk
-from killdeer_agent.core.facts import Refusal
-from killdeer_agent.core.guard import ACTIONS, Guard
+from killdeer_agent.core.facts import Process, Refusal
+from killdeer_agent.core.guard import ACTIONS, Guard, word_of
+from killdeer_agent.core.hold import Hold
 from killdeer_agent.core.lease import Lease
 from killdeer_agent.core.selector import Matcher, SelectorError
 from killdeer_agent.core.strike import NS_PER_MS, SIGCONT, SIGSTOP, OpenStrike
@@ -24,7 +26,7 @@ def first_no(command: agent_pb2.Strike, strikes: Strikes, desk: Desk, lease: Lea
     """Why this command is refused before anything is opened; None: it goes on."""
     now = desk.now
     newer = newer_than_me(command)
-    if newer or command.action.WhichOneof("kind") not in ACTIONS:
+    if newer or word_of(command.action) not in ACTIONS:
         return Refusal(Reason.REASON_NEWER_THAN_ME, f"this agent does not know all of it: {newer or 'Action'}")
     if desk.stopping:
         return Refusal(Reason.REASON_STOPPING, "the agent is stopping")
@@ -44,17 +46,28 @@ def first_no(command: agent_pb2.Strike, strikes: Strikes, desk: Desk, lease: Lea
         return Refusal(Reason.REASON_REVERT_PENDING, f"not yet reverted here: {', '.join(left)}")
     if desk.journal_problem:
         return Refusal(Reason.REASON_JOURNAL, f"the journal takes no intents: {desk.journal_problem}")
-    return _wrong_victim(command, strikes, desk) or _wrong_terms(command) or _over_rate(strikes)
+    unseen = unheld(command.action, desk)
+    return unseen or _wrong_victim(command, strikes, desk) or _wrong_terms(command) or _over_rate(strikes)
+
+
+def unheld(action: Action, desk: Desk) -> Refusal | None:
+    """Successors are seen by the kernel's record alone: without it there is nothing to hold down by (I10)."""
+    if not action.HasField("hold_down") or desk.hello.evidence == EvidenceLevel.EVIDENCE_LEVEL_BPF:
+        return None
+    detail = "hold-down needs the kernel's record of execs, and this host has no BPF evidence"
+    return Refusal(Reason.REASON_NO_EVIDENCE, detail, "killdeer-agent doctor")
 
 
 def no_more(strike: OpenStrike, strikes: Strikes, desk: Desk) -> Refusal | None:
     """What the warrant cannot know, again in the very call that asks for the signal (rule R1): what came to pass
     while the intent was written."""
-    if strike.exit is not None:
+    if strike.target_gone:
         return Refusal(Reason.REASON_GONE, "it has exited meanwhile")
+    if strike.hold is not None and strike.hold.ended_ns:
+        return Refusal(Reason.REASON_CANCELLED, "the hold has ended meanwhile")
     if left := strikes.reverts_left:
         return Refusal(Reason.REASON_REVERT_PENDING, f"not yet reverted here: {', '.join(left)}")
-    return _halted(desk) or _over_rate(strikes)
+    return _halted(desk) or (_over_rate(strikes) if strike.hits_anew else None)
 
 
 def _halted(desk: Desk) -> Refusal | None:
@@ -103,6 +116,8 @@ def _over_rate(strikes: Strikes) -> Refusal | None:
 def warrant_for(strike: OpenStrike, guard: Guard, boot_id: str, lease: Lease) -> Warrant:
     """The frozen right to the blow under way. A later blow's `not_after` runs from the time it was due."""
     not_after = strike.command.not_after_boot_ns
+    if strike.hold is not None and strike.blow > 1:
+        return warrant_to_follow(strike, strike.target, guard, boot_id, lease, first_sight=False)
     if strike.blow > 1:
         not_after += strike.command.action.terminate.grace_ms * NS_PER_MS
     return Warrant(
@@ -113,4 +128,23 @@ def warrant_for(strike: OpenStrike, guard: Guard, boot_id: str, lease: Lease) ->
         action=strike.action,
         lease=lease,
         not_after_ns=not_after,
+    )
+
+
+def warrant_to_follow(
+    strike: OpenStrike, successor: Process, guard: Guard, boot_id: str, lease: Lease, *, first_sight: bool = True
+) -> Warrant:
+    """The frozen right to look at, or to strike, one that has come in the victim's place while it is held."""
+    hold = strike.hold or Hold(length_ns=0)
+    return Warrant(
+        process=successor,
+        boot_id=boot_id,
+        selector=Matcher(strike.command.selector),
+        guard=guard,
+        action=strike.action,
+        lease=lease,
+        not_after_ns=hold.until_ns,
+        service=strike.command.service,
+        unit=hold.unit,
+        first_sight=first_sight,
     )

@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from killdeer.v1.process_pb2 import KernelEvent, Party
+from killdeer_agent.core.signals import ABRT, ASK_TO_END
 
 Key = tuple[int, int]  # host pid, start_ticks: host pids, since a sender may be in no namespace of ours
 
@@ -14,6 +15,8 @@ MOST_KILLS = 64
 
 # CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH: no process dies of them.
 HARMLESS = frozenset({17, 18, 19, 20, 21, 22, 23, 28})
+# What a service manager begins with, before it kills: as a stop has it, or a watchdog.
+STOPS = ASK_TO_END | {ABRT}
 # "delivered" means queued: the kernel makes no difference to a handler's and a deadly one.
 _TOOK = ("delivered", "lost_info")
 
@@ -28,6 +31,8 @@ class Life:
     ones, it outlived them. Its own are kept apart from those of others."""
 
     signals: dict[tuple[int, bool], KernelEvent] = field(default_factory=dict)
+    ignored: dict[int, KernelEvent] = field(default_factory=dict)
+    """Of those by which a stop begins: nothing came of it, but more may follow."""
     oom: KernelEvent | None = None
 
     def last(self, number: int) -> KernelEvent | None:
@@ -38,6 +43,11 @@ class Life:
         """Oldest first."""
         found = (event for (_, own), event in self.signals.items() if not own)
         return sorted(found, key=lambda one: one.at_boot_ns)
+
+    def asked(self) -> list[KernelEvent]:
+        """By others, to end in good order, whether or not it listened. Oldest first."""
+        heard = [event for event in self.by_others() if event.signal.signal in STOPS]
+        return sorted([*heard, *self.ignored.values()], key=lambda one: one.at_boot_ns)
 
 
 def _order(event: KernelEvent) -> tuple[bool, int]:
@@ -55,6 +65,8 @@ class Lives:
 
     def signalled(self, event: KernelEvent) -> None:
         signal = event.signal
+        if signal.verdict == "ignored" and signal.signal in STOPS and signal.HasField("sender"):
+            self._of(key_of(signal.target)).ignored[signal.signal] = event
         if signal.signal in HARMLESS or signal.verdict not in _TOOK:
             return
         own = signal.HasField("sender") and key_of(signal.sender) == key_of(signal.target)

@@ -17,6 +17,8 @@ from killdeer_agent.core.words import Record
 # An id stays known for this long after its not_after, and one without a not_after of its own (a revert that came
 # before its strike) from when it was used up. Nothing acts on it after that; its coordinator may still ask.
 KEEP_KNOWN_NS = 24 * 3600 * 1_000_000_000
+# How far back the host's own rate looks.
+RATE_NS = 60 * 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class Past:
     command: agent_pb2.Strike
     members: tuple[Process, ...]
     blows: dict[int, int] = field(default_factory=dict)  # number -> signal, intended
+    successors: dict[int, Process] = field(default_factory=dict)  # number -> whom it is for, if not the victim
+    unit: str = ""  # to be started should it fail by these blows
     sent: dict[int, int] = field(default_factory=dict)  # number -> CLOCK_BOOTTIME ns
     not_sent: dict[int, str] = field(default_factory=dict)  # number -> why
     reverted: bool = False
@@ -49,6 +53,7 @@ class Memory:
     used: dict[str, Used] = field(default_factory=dict)
     strikes: dict[str, Past] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)  # command id -> its not_after
+    fell: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # first on a process: boot, when
     orphans: set[str] = field(default_factory=set)  # ids that a journal before this one may have held
 
     def apply(self, record: Record) -> None:
@@ -74,6 +79,9 @@ class Memory:
         records += [Record("orphan", {"command": known}) for known in sorted(self.orphans)]
         for known, not_after in self.closed.items():
             records.append(Record("closed", {"command": known, "not_after": not_after}))
+        for (known, blow), (boot_id, at) in self.fell.items():
+            if known not in self.strikes:
+                records.append(Record("fell", {"command": known, "blow": blow, "boot": boot_id, "at": at}))
         for command_id, past in self.strikes.items():
             records += _past_records(command_id, past)
         return tuple(records)
@@ -118,6 +126,9 @@ class Memory:
         )
         past = self.strikes.setdefault(command.command_id, Past(command=command, members=members))
         past.blows[blow] = signal
+        past.unit = str(body.get("unit", ""))
+        if "pid" in body:
+            past.successors[blow] = Process(boot_id=boot_id, pid=_int(body["pid"]), start_ticks=_int(body["ticks"]))
         self._fence({"run": command.run_id, "fence": command.run_fence})
         if command.position.length > self.position.length:
             self.position = command.position
@@ -127,6 +138,15 @@ class Memory:
         if blow not in past.blows:
             raise ValueError(f"blow {blow} was sent and never intended")
         past.sent[blow] = _int(body["at"])
+        if blow == 1 or blow in past.successors:  # a further one on the same process is no other strike
+            self._fell({**body, "boot": past.command.victim.boot_id})
+
+    def _fell(self, body: dict[str, object]) -> None:
+        """For the host's own rate, which outlives the strike and the agent."""
+        boot_id, at = str(body["boot"]), _int(body["at"])
+        recent = {key: (boot, was) for key, (boot, was) in self.fell.items() if boot == boot_id}
+        self.fell = {key: fell for key, fell in recent.items() if fell[1] > at - RATE_NS}
+        self.fell[str(body["command"]), _int(body["blow"])] = (boot_id, at)
 
     def _not_sent(self, body: dict[str, object]) -> None:
         """The last look said no. For a first blow that uses the id up: nothing of this strike was ever sent."""
@@ -170,18 +190,31 @@ def refused_record(command: agent_pb2.Strike, refusal: Refusal, not_after_ns: in
     return Record(used.kind, used.body | {"run": command.run_id, "fence": command.run_fence})
 
 
-def intent_record(command: agent_pb2.Strike, members: tuple[Process, ...], blow: int, signal: int) -> Record:
+def intent_record(
+    command: agent_pb2.Strike,
+    members: tuple[Process, ...],
+    blow: int,
+    signal: int,
+    *,
+    successor: Process | None = None,
+    unit: str = "",
+) -> Record:
     body: dict[str, object] = {
         "strike": base64.b64encode(command.SerializeToString(deterministic=True)).decode(),
         "members": [[member.pid, member.start_ticks] for member in members],
         "blow": blow,
         "signal": signal,
     }
-    return Record("intent", body)
+    if successor is not None:
+        body |= {"pid": successor.pid, "ticks": successor.start_ticks}
+    return Record("intent", body | ({"unit": unit} if unit else {}))
 
 
 def _past_records(command_id: str, past: Past) -> list[Record]:
-    records = [intent_record(past.command, past.members, blow, signal) for blow, signal in past.blows.items()]
+    records = [
+        intent_record(past.command, past.members, blow, signal, successor=past.successors.get(blow), unit=past.unit)
+        for blow, signal in past.blows.items()
+    ]
     records += [Record("sent", {"command": command_id, "blow": b, "at": at}) for b, at in past.sent.items()]
     for blow, detail in past.not_sent.items():
         records.append(Record("not_sent", {"command": command_id, "blow": blow, "detail": detail}))
@@ -208,6 +241,7 @@ _FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
     "used": Memory._used,
     "intent": Memory._intent,
     "sent": Memory._sent,
+    "fell": Memory._fell,
     "not_sent": Memory._not_sent,
     "exit": Memory._exit,
     "reverted": Memory._reverted,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from killdeer.v1.process_pb2 import Exit, StrikeState, Successor
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Process
-from killdeer_agent.core.recovery import Recovery, Wait, key_of
+from killdeer_agent.core.recovery import Key, Recovery, Wait, key_of
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.words import Census, Counted
@@ -62,11 +62,21 @@ class Recoveries:
             self.wait_for(strike)
 
     def wait_for(self, strike: OpenStrike) -> None:
+        if strike.hold is not None and not strike.hold.ended_ns:
+            return  # what comes is to go again
         service = self._services.get(strike.command.service)
         wait = service.recovery.of(strike.command_id) if service is not None else None
         if service is not None and wait is not None and not wait.gone:
             wait.gone = service.outdated = True
             self._count(strike.command.service)
+
+    def claimed(self, name: str, process: Key, but: str) -> bool:
+        """Whether it is the successor of another strike's victim (rule R18)."""
+        service = self._services.get(name)
+        return service is not None and any(
+            wait.command_id != but and wait.successor is not None and key_of(wait.successor) == process
+            for wait in service.recovery.waits
+        )
 
     def executed(self) -> None:
         """Some process has become another program: it may be the one that is waited for."""
@@ -85,15 +95,18 @@ class Recoveries:
         if answer.problem:
             return  # nothing may be concluded; it is counted again
         self._forget_over(service.recovery)
-        found, recovered = service.recovery.counted(answer.members, self._desk.now.boot_ns)
+        # Who is struck, or about to be, is as good as gone; what came of blows before a restart the count tells.
+        holds = [s.hold for s in self._strikes.of_service(answer.service) if s.hold and not s.restored_ns]
+        struck = {key for hold in holds for key in hold.struck}
+        members = [member for member in answer.members if key_of(member) not in struck]
+        found, recovered = service.recovery.counted(members, self._desk.now.boot_ns)
         for wait in found:
             if wait.successor is not None and wait.command_id in self._strikes.open:
                 self._succeeded(self._strikes.open[wait.command_id], wait.successor)
         for wait in recovered:
             strike = self._strikes.open.get(wait.command_id)
             if strike is not None:
-                strike.state = StrikeState.STRIKE_STATE_RECOVERED
-                strike.settled = True
+                strike.recovered()
                 self._strikes.finish(strike)
 
     def tick(self) -> None:

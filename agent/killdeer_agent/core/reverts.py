@@ -4,6 +4,7 @@ from killdeer.v1.process_pb2 import Exit, Reason
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Refusal
 from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.holds import Holds
 from killdeer_agent.core.recoveries import Recoveries
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike
 from killdeer_agent.core.strikes import Strikes
@@ -16,10 +17,11 @@ _GUARD_CHANGED = Refusal(Reason.REASON_CANCELLED, "the host's guard has changed:
 
 
 class Reverts:
-    def __init__(self, desk: Desk, strikes: Strikes, recoveries: Recoveries) -> None:
+    def __init__(self, desk: Desk, strikes: Strikes, recoveries: Recoveries, holds: Holds) -> None:
         self._desk = desk
         self._strikes = strikes
         self._recoveries = recoveries
+        self._holds = holds
 
     def cancel_all(self, refusal: Refusal) -> None:
         """Halt, lease end, stop: no blow falls any more, and everything that lasts is reverted."""
@@ -28,12 +30,15 @@ class Reverts:
 
     def cancel(self, strike: OpenStrike, refusal: Refusal) -> None:
         strike.cancelled = strike.cancelled or refusal
-        if strike.effect_open and not strike.reverting and not strike.revert_tries:
+        if strike.hold is not None:
+            self._holds.end(strike, refusal.detail)
+        elif strike.effect_open and not strike.reverting and not strike.revert_tries:
             self.revert(strike)  # one that failed before is due again by the clock
 
     def configured(self, guard: Guard) -> None:
         """A new guard judges every blow to come. Whether it newly guards a process that is paused cannot be told
-        here without a look at that process, so a guard that has changed ends every pause (rule R29)."""
+        here without a look at that process, so a guard that has changed ends every pause and every hold (rule
+        R29)."""
         changed = guard.version != self._strikes.guard.version or bool(guard.problem)
         self._strikes.guard = guard
         for strike in self._strikes.open.values():
@@ -41,6 +46,9 @@ class Reverts:
                 self.cancel(strike, _GUARD_CHANGED)
 
     def revert(self, strike: OpenStrike) -> None:
+        if strike.hold is not None:
+            self._holds.look(strike)
+            return
         strike.reverting = True
         self._desk.emit(Revert(command_id=strike.command_id, process=strike.process))
 
@@ -68,5 +76,6 @@ class Reverts:
     def tick(self) -> None:
         now = self._desk.now.boot_ns
         for strike in self._strikes.open.values():
-            if strike.effect_open and not strike.reverting and strike.revert_due_ns <= now:
+            due = strike.effect_open and not strike.reverting and strike.revert_due_ns <= now
+            if due and strike.hold is None:
                 self.revert(strike)

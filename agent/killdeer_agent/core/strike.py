@@ -10,6 +10,8 @@ from enum import Enum
 from killdeer.v1 import agent_pb2
 from killdeer.v1.process_pb2 import Blow, Exit, KernelEvent, Reason, StrikeState, Successor
 from killdeer_agent.core.facts import Process, Refusal
+from killdeer_agent.core.guard import word_of
+from killdeer_agent.core.hold import Hold
 from killdeer_agent.core.recovery import Key
 
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
@@ -39,7 +41,8 @@ class OpenStrike:
     state: StrikeState = StrikeState.STRIKE_STATE_SENT
     exit: Exit | None = None
     successor: Successor | None = None
-    effect_open: bool = False  # a pause that was not reverted yet
+    effect_open: bool = False  # a pause that was not reverted yet; a hold that goes on, or is not taken back yet
+    hold: Hold | None = None  # of a hold-down
     reverting: bool = False  # a Revert is out
     revert_due_ns: int = 0  # when to try (again); 0: never
     revert_tries: int = 0
@@ -53,6 +56,7 @@ class OpenStrike:
     lost_at_start: int = 0  # the agent's lost-events counter when it was opened
     events_lost: int = 0
     detail: str = ""
+    tallied: set[str] = field(default_factory=set)  # what the tally has counted of it
 
     @property
     def command_id(self) -> str:
@@ -64,8 +68,25 @@ class OpenStrike:
 
     @property
     def action(self) -> str:
-        """kill | terminate | pause"""
-        return self.command.action.WhichOneof("kind") or ""
+        """kill | terminate | pause | hold-down"""
+        return word_of(self.command.action)
+
+    @property
+    def target(self) -> Process:
+        """Whom the blow under way, or the last, is for."""
+        return self.process if self.hold is None or self.hold.target is None else self.hold.target
+
+    @property
+    def target_gone(self) -> bool:
+        return bool(self.hold.vacant_ns) if self.hold is not None and self.blow > 1 else self.exit is not None
+
+    @property
+    def keys(self) -> set[Key]:
+        """The victim, and whom else a blow of it hit or is to hit."""
+        return {self.key} if self.hold is None else {self.key, *self.hold.struck}
+
+    def key_of_blow(self, blow: Blow) -> Key:
+        return (blow.pid, blow.start_ticks) if blow.pid else self.key
 
     @property
     def signal(self) -> int:
@@ -74,7 +95,13 @@ class OpenStrike:
             return self.command.action.kill.signal
         if self.action == "terminate":
             return SIGTERM if self.blow == 1 else SIGKILL
-        return SIGSTOP
+        return SIGKILL if self.hold is not None else SIGSTOP
+
+    @property
+    def hits_anew(self) -> bool:
+        """Is the blow under way the first on its process? The host's own rate counts these: one that escalates hits
+        the same process, and is the same strike (rule R4)."""
+        return self.blow == 1 or self.hold is not None
 
     @property
     def struck(self) -> bool:
@@ -82,8 +109,9 @@ class OpenStrike:
 
     @property
     def lasts(self) -> bool:
-        """The victim is paused by us, or may be as soon as the word of the blow is here."""
-        return self.effect_open or (self.phase is Phase.STRIKING and self.action == "pause")
+        """The victim is paused or its place held empty by us, or may be as soon as the word of the blow is here."""
+        lasting = self.action == "pause" or self.hold is not None
+        return self.effect_open or (self.phase is Phase.STRIKING and lasting)
 
     @property
     def last_signal_is_final(self) -> bool:
@@ -110,7 +138,10 @@ class OpenStrike:
         return self.refusal is not None and not self.used_up
 
     def sent(self, sent_boot_ns: int, *, changed: bool) -> None:
-        self.blows.append(Blow(number=self.blow, signal=self.signal, sent_boot_ns=sent_boot_ns))
+        blow = Blow(number=self.blow, signal=self.signal, sent_boot_ns=sent_boot_ns)
+        if self.target is not self.process:
+            blow.pid, blow.start_ticks = self.target.pid, self.target.start_ticks
+        self.blows.append(blow)
         self.changed = self.changed or changed
         self.phase = Phase.STANDING
         self.state = StrikeState.STRIKE_STATE_GONE if self.exit else StrikeState.STRIKE_STATE_STRUCK
@@ -125,8 +156,9 @@ class OpenStrike:
         if self.exit is None and self.phase is Phase.OVER:
             return False  # it is over: whatever ends the process now is not this strike
         first, self.exit = self.exit is None, seen
-        self.effect_open = False
-        self.revert_due_ns = 0
+        if self.hold is None:
+            self.effect_open = False
+            self.revert_due_ns = 0
         if first and (self.struck or self.unsaid):
             self.state = StrikeState.STRIKE_STATE_GONE
         return True
@@ -137,6 +169,11 @@ class OpenStrike:
         self.revert_due_ns = 0
         self.blows.append(Blow(number=self.blow + 1, signal=SIGCONT, sent_boot_ns=sent_boot_ns, revert=True))
         self.lives_on("resumed")
+
+    def recovered(self) -> None:
+        self.state = StrikeState.STRIKE_STATE_RECOVERED
+        self.settled = True
+        self.effect_open = False  # whoever has started what was given up
 
     def lives_on(self, detail: str) -> None:
         """The service is as it was: the signal did not end the victim, or its pause is over."""
@@ -165,6 +202,7 @@ class OpenStrike:
             at_boot_ns=now_ns,
             events_lost=self.events_lost,
             settled=self.settled,
+            cut_short=self.hold is not None and self.hold.cut_short,
         )
         if self.exit is not None:
             update.exit.CopyFrom(self.exit)

@@ -5,12 +5,11 @@ from killdeer.v1.process_pb2 import StrikeState
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Refusal
 from killdeer_agent.core.guard import Guard
-from killdeer_agent.core.memory import KEEP_KNOWN_NS, refused_record
+from killdeer_agent.core.memory import KEEP_KNOWN_NS, RATE_NS, refused_record
 from killdeer_agent.core.session import Session
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.words import Close, Record
 
-_MINUTE_NS = 60_000 * NS_PER_MS
 # What could not be written is tried again after this long: the disk may have room again.
 RETRY_WRITE_NS = 1_000 * NS_PER_MS
 
@@ -24,7 +23,7 @@ class Strikes:
         self.guard = Guard(problem="not read yet")
         self.halted_locally = False
         self.open: dict[str, OpenStrike] = {}
-        self._sent_ns: list[int] = []  # blows of the last minute, for the host's own rate
+        self._sent_ns: list[int] = []  # first blows on a process in the last minute, for the host's own rate
 
     # --- what others ask ---------------------------------------------------------------------------------
 
@@ -44,7 +43,11 @@ class Strikes:
         return any(strike.phase is Phase.STRIKING for strike in self.open.values())
 
     def busy(self, pid: int, start_ticks: int) -> bool:
-        return any(s.key == (pid, start_ticks) and s.phase is not Phase.OVER for s in self.open.values())
+        return any((pid, start_ticks) in s.keys and s.phase is not Phase.OVER for s in self.open.values())
+
+    def of_service(self, service: str) -> list[OpenStrike]:
+        """Those that are not over."""
+        return [s for s in self.open.values() if s.command.service == service and s.phase is not Phase.OVER]
 
     def fence(self, run_id: str) -> int:
         """The highest that a driver of this run has shown."""
@@ -52,10 +55,10 @@ class Strikes:
         return max([self._desk.memory.fences.get(run_id, 0), *shown])
 
     def over_rate(self) -> bool:
-        """Whether one more blow now is over the host's own rate."""
+        """Whether one more process struck now is over the host's own rate."""
         rate, now = self.guard.per_minute, self._desk.now.boot_ns
-        self._sent_ns = [at for at in self._sent_ns if at > now - _MINUTE_NS]
-        under_way = sum(strike.phase is Phase.STRIKING for strike in self.open.values())
+        self._sent_ns = [at for at in self._sent_ns if at > now - RATE_NS]
+        under_way = sum(strike.phase is Phase.STRIKING and strike.hits_anew for strike in self.open.values())
         return rate is not None and len(self._sent_ns) + under_way >= rate
 
     def blow_fell(self, sent_boot_ns: int) -> None:
@@ -64,6 +67,7 @@ class Strikes:
     # --- their word ---------------------------------------------------------------------------------------
 
     def tell(self, strike: OpenStrike) -> None:
+        self._desk.tally.strike(strike)
         self._session.tell(strike.update(self._desk.now.boot_ns))
 
     def answer(self, command_id: str) -> bool:

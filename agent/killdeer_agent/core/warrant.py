@@ -29,9 +29,12 @@ class Warrant:
     boot_id: str
     selector: Matcher
     guard: Guard
-    action: str  # kill | terminate | pause
+    action: str  # kill | terminate | pause | hold-down
     lease: Lease
     not_after_ns: int
+    service: str = ""  # a successor's: it is in the same as the victim was, and in the same unit
+    unit: str = ""
+    first_sight: bool = False  # nobody has seen the process before: its program is what this look finds
 
     def refuses(self, facts: Facts, now: Now, *, halted_locally: bool) -> Refusal | None:
         """The checklist of the last look. The first no is the answer; what cannot be checked is a no (I10)."""
@@ -48,13 +51,27 @@ class Warrant:
         except FactMissing as missing:
             return Refusal(missing.reason, missing.detail)
 
+    def refuses_still(self, facts: Facts, program: str) -> Refusal | None:
+        """The end of the last look: what may have come to pass while guard and selector read their facts, which is
+        milliseconds for an executable or a port. `program` is the one that they were asked about."""
+        try:
+            if facts.start_ticks != self.process.start_ticks:
+                return Refusal(Reason.REASON_REUSED, f"pid {facts.pid} belongs to another process now")
+            if facts.program != program:
+                return Refusal(Reason.REASON_CHANGED, f"it runs another program now: {facts.name}")
+            return unstruck(facts)
+        except FactMissing as missing:
+            return Refusal(missing.reason, missing.detail)
+
     def _refuses_process(self, facts: Facts, now: Now) -> Refusal | None:
         if facts.start_ticks != self.process.start_ticks:
             return Refusal(Reason.REASON_REUSED, f"pid {facts.pid} belongs to another process now")
         refused = unstruck(facts) or self.guard.refuses_always(facts)
         if refused is not None:
             return refused
-        if facts.program != self.process.program:
+        if self.service and (facts.service, facts.unit) != (self.service, self.unit):
+            return Refusal(Reason.REASON_NOT_MATCHING, f"it is none of {self.unit or self.service}")
+        if not self.first_sight and facts.program != self.process.program:
             return Refusal(Reason.REASON_CHANGED, f"it runs another program now: {facts.name}")
         if not self.selector.matches(facts, now):
             return Refusal(Reason.REASON_NOT_MATCHING, "the selector no longer matches it")

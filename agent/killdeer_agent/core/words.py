@@ -11,6 +11,7 @@ from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason
 from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.selector import Matcher
+from killdeer_agent.core.unit import UnitState
 from killdeer_agent.core.warrant import Warrant
 
 # --- records: the journal; the core's state is a fold of them -----------------------------------------------
@@ -68,12 +69,42 @@ class Heard:
 class Opened:
     """Answers Open. Without a refusal the shell holds a pidfd under the command id, and the kernel watches it.
 
-    `members` are the live processes of the victim's service on this host, the victim among them.
+    `members` are the live processes of the victim's service on this host, the victim among them; `unit` is the
+    systemd unit it is in, empty: in none.
     """
 
     command_id: str
     refusal: Refusal | None = None
     members: tuple[Process, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """Answers Follow. Without a refusal: who it is, with its program, and the live processes of its service; its
+    pidfd is held under the command id."""
+
+    command_id: str
+    process: Process | None = None
+    refusal: Refusal | None = None
+    members: tuple[Process, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSeen:
+    """Answers LookUnit. No state: it cannot be told, for this `problem`."""
+
+    command_id: str
+    state: UnitState | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStarted:
+    """Answers StartUnit. No `problem`: systemd is starting it."""
+
+    command_id: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +198,8 @@ class Stop:
 
 
 Input = (
-    Started | Configured | Linked | Unlinked | Heard | Opened | Written | Compacted | Done | Reverted | Counted
-    | Scanned | Seen | LocalHalt | Tick | Stop
+    Started | Configured | Linked | Unlinked | Heard | Opened | Followed | Written | Compacted | Done | Reverted
+    | UnitSeen | UnitStarted | Counted | Scanned | Seen | LocalHalt | Tick | Stop
 )  # fmt: skip
 
 
@@ -208,6 +239,32 @@ class Open:
     command_id: str
     service: str
     warrant: Warrant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """Open a pidfd of a process that has come in a victim's place, take a first look, and hold it under the command
+    id instead of the one that has exited: Followed. A refusal leaves what is held as it is."""
+
+    command_id: str
+    service: str
+    warrant: Warrant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUnit:
+    """Ask systemd how the unit is: UnitSeen."""
+
+    command_id: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartUnit:
+    """Have systemd start a unit that it gave up, whatever its start limit says: UnitStarted."""
+
+    command_id: str
+    unit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,4 +343,7 @@ class Note:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-Effect = Send | Write | Compact | Open | Strike | Revert | Watch | Census | Scan | Close | Unlink | Exit | Note
+Effect = (
+    Send | Write | Compact | Open | Follow | Strike | Revert | LookUnit | StartUnit | Watch | Census | Scan | Close
+    | Unlink | Exit | Note
+)  # fmt: skip

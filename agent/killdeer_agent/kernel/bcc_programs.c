@@ -57,6 +57,7 @@ BPF_ARRAY(drains, u64, 1); /* how many the reader has begun */
 BPF_PERCPU_ARRAY(spent, struct kd_spent, KD_BUFFERS);
 BPF_ARRAY(config, struct kd_config, 1);
 BPF_TABLE("hash", u32, u64, watch, 1024);
+BPF_TABLE("hash", u64, u8, chosen, 4096);
 BPF_TABLE("lru_hash", u64, u64, condemned, 64);
 /* A record is too large for the stack. Nothing runs twice on a processor: raw tracepoints are not preempted. */
 BPF_PERCPU_ARRAY(signal_record, struct kd_signal, 1);
@@ -86,13 +87,17 @@ KD_INLINE u32 kd_number_of(u64 task, u32 pid_ns)
 	return 0;
 }
 
-/* Whether the process is the first of the pid namespace that it is in. */
-KD_INLINE bool kd_is_first(u64 leader)
+/* The process in the pid namespace that it is in. */
+KD_INLINE u64 kd_own_number(u64 leader)
 {
 	u64 pid = KD_READ(u64, leader, AT_task_struct_thread_pid);
-	u64 own = pid + AT_pid_numbers + KD_READ(u32, pid, AT_pid_level) * SIZE_upid;
 
-	return KD_READ(u32, own, AT_upid_nr) == 1;
+	return pid + AT_pid_numbers + KD_READ(u32, pid, AT_pid_level) * SIZE_upid;
+}
+
+KD_INLINE bool kd_is_first(u64 leader)
+{
+	return KD_READ(u32, kd_own_number(leader), AT_upid_nr) == 1;
 }
 
 KD_INLINE u64 kd_cgroup_id(u64 cgroup)
@@ -128,7 +133,13 @@ KD_INLINE u64 kd_cgroup_of(u64 task)
 KD_INLINE void kd_describe(struct kd_party *party, u64 task, u64 leader, u32 pid, u32 pid_ns)
 {
 	u64 parent = KD_READ(u64, leader, AT_task_struct_real_parent);
+	u64 mm = KD_READ(u64, task, AT_task_struct_mm), inode = 0;
 
+	if (mm)
+		inode = KD_READ(u64, KD_READ(u64, mm, AT_mm_struct_exe_file), AT_file_f_inode);
+	party->file = inode ? KD_READ(u64, inode, AT_inode_i_ino) : 0;
+	party->file_device = inode ? KD_READ(u32, KD_READ(u64, inode, AT_inode_i_sb), AT_super_block_s_dev) : 0;
+	party->pid_ns = KD_READ(u32, KD_READ(u64, kd_own_number(leader), AT_upid_ns), AT_pid_namespace_ns_inum);
 	party->start_ns = KD_READ(u64, leader, AT_task_struct_start);
 	party->cgroup_id = kd_cgroup_of(task);
 	party->pid = pid;
@@ -155,6 +166,16 @@ KD_INLINE bool kd_is_watched(struct kd_config *cfg, u32 pid, u64 leader)
 		return false;
 	start = watch.lookup(&pid);
 	return start && *start == KD_READ(u64, leader, AT_task_struct_start) / cfg->tick_ns;
+}
+
+KD_INLINE bool kd_is_chosen(struct kd_config *cfg, u64 task)
+{
+	u64 cgroup;
+
+	if (!cfg->choosing)
+		return false;
+	cgroup = kd_cgroup_of(task);
+	return chosen.lookup(&cgroup);
 }
 
 KD_INLINE bool kd_may_tell(u32 buffer)
@@ -228,27 +249,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	u64 siginfo = ctx->args[1], task = ctx->args[2], leader;
 	struct kd_config *cfg = config.lookup(&only);
 	struct kd_signal *event = signal_record.lookup(&only);
-	bool wanted, watched, by_process, deadly;
+	bool wanted, asked, watched, special, by_process, deadly;
 	int code;
 
 	if (!cfg || !event)
-		return 0;
-	deadly = kd_is_deadly(task, signal);
-	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
-	if (!wanted && !cfg->watching)
-		return 0;
-	leader = KD_READ(u64, task, AT_task_struct_group_leader);
-	pid = kd_number_of(leader, cfg->pid_ns);
-	watched = kd_is_watched(cfg, pid, leader);
-	if (!pid || (!wanted && !watched))
-		return 0;
-
-	code = siginfo == KD_BY_KERNEL_NOINFO ? KD_SI_USER :
-	       siginfo == KD_BY_KERNEL_PRIV   ? KD_SI_KERNEL :
-					     KD_READ(int, siginfo, KD_SI_CODE_AT);
-	by_process = code == KD_SI_USER || code == KD_SI_QUEUE || code == KD_SI_TKILL;
-	sender = bpf_get_current_pid_tgid() >> 32;
-	if (!wanted && (!by_process || sender == KD_READ(u32, task, AT_task_struct_tgid)))
 		return 0;
 #ifndef KD_MARK_VICTIM_TASK
 	if (signal == KD_SIGKILL && siginfo == KD_BY_KERNEL_PRIV) {
@@ -257,6 +261,25 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		condemned.update(&killer, &task);
 	}
 #endif
+	deadly = kd_is_deadly(task, signal);
+	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
+	asked = wanted && cfg->verdicts >> (ctx->args[4] & 31) & 1;
+	if (!asked && !cfg->watching && !cfg->choosing)
+		goto passed_over;
+	leader = KD_READ(u64, task, AT_task_struct_group_leader);
+	pid = kd_number_of(leader, cfg->pid_ns);
+	watched = kd_is_watched(cfg, pid, leader);
+	special = watched || kd_is_chosen(cfg, task);
+	if (!pid || (!asked && !special))
+		goto passed_over;
+
+	code = siginfo == KD_BY_KERNEL_NOINFO ? KD_SI_USER :
+	       siginfo == KD_BY_KERNEL_PRIV   ? KD_SI_KERNEL :
+					     KD_READ(int, siginfo, KD_SI_CODE_AT);
+	by_process = code == KD_SI_USER || code == KD_SI_QUEUE || code == KD_SI_TKILL;
+	sender = bpf_get_current_pid_tgid() >> 32;
+	if (!wanted && (!by_process || sender == KD_READ(u32, task, AT_task_struct_tgid)))
+		goto passed_over;
 
 	KD_BEGIN(event, KD_SIGNAL, kd_circumstances(siginfo) | (watched ? KD_WATCHED : 0));
 	if (!by_process)
@@ -280,6 +303,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		kd_count_lost(KD_LOST_SIGNAL);
 	}
 	return 0;
+
+passed_over:
+	kd_count_lost(KD_LOST_FILTERED_SIGNAL);
+	return 0;
 }
 
 KD_INLINE u32 kd_status_of(u64 leader)
@@ -297,7 +324,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	u64 task = ctx->args[0], leader;
 	struct kd_config *cfg = config.lookup(&only);
 	struct kd_exit *event = exit_record.lookup(&only);
-	bool watched;
+	bool watched, special;
 
 	if (!cfg || !event)
 		return 0;
@@ -311,12 +338,13 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 #endif
 	leader = KD_READ(u64, task, AT_task_struct_group_leader);
 	status = kd_status_of(leader);
-	if (!(status & 0x7f) && !cfg->watching)
-		return 0;
+	if (!(status & 0x7f) && !cfg->watching && !cfg->choosing)
+		goto passed_over;
 	pid = kd_number_of(leader, cfg->pid_ns);
 	watched = kd_is_watched(cfg, pid, leader);
-	if (!pid || (!(status & 0x7f) && !watched))
-		return 0;
+	special = watched || kd_is_chosen(cfg, task);
+	if (!pid || (!(status & 0x7f) && !special))
+		goto passed_over;
 
 	KD_BEGIN(event, KD_EXIT, flags | (watched ? KD_WATCHED : 0));
 	kd_describe(&event->process, task, leader, pid, cfg->pid_ns);
@@ -327,6 +355,10 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	} else if (!kd_may_tell(KD_ENDS) || ends.perf_submit(ctx, event, sizeof(*event))) {
 		kd_count_lost(KD_LOST_EXIT);
 	}
+	return 0;
+
+passed_over:
+	kd_count_lost(KD_LOST_FILTERED_EXIT);
 	return 0;
 }
 

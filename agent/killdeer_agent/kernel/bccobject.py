@@ -18,8 +18,8 @@ from killdeer_agent.kernel.obstacle import CollectorUnavailable
 
 SOURCE_VARIABLE: Final = "BCC_KERNEL_SOURCE"
 RIGHTS: Final = (
-    "see `dmesg`; as a service it wants the drop-in 20-bcc.conf of killdeer-agent.service: perf_event_open, and "
-    "before Linux 5.8 CAP_SYS_ADMIN"
+    "see `dmesg`; as a service it wants the drop-in 20-bcc.conf of killdeer-agent.service: perf_event_open, "
+    "kernel.perf_event_paranoid of 2 or less, and before Linux 5.8 CAP_SYS_ADMIN"
 )
 
 OnRecord = Callable[[bytes], None]

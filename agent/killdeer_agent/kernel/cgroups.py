@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from killdeer.v1.process_pb2 import KernelEvent, Party
+from killdeer_agent.core.place import place_at
 from killdeer_agent.kernel import clock
 
 MOST_KEPT = 8_192
@@ -77,11 +78,17 @@ class Cgroups:
                 self._known.move_to_end(cgroup_id)
             return next(iter(paths)) if len(paths) == 1 else ""
 
+    def living(self) -> dict[int, str]:
+        """All that are there now, by a look at them."""
+        return {cgroup_id: path for hierarchy in self._hierarchies for cgroup_id, path in _all(hierarchy)}
+
     def name(self, event: KernelEvent) -> None:
-        """Puts the paths into the event: those of its parties and of the limit."""
+        """Puts the paths into the event: those of its parties, their containers with them, and of the limit."""
         for party in _parties(event):
             if party.cgroup_id and not party.cgroup:
                 party.cgroup = self.path(party.cgroup_id) or self._ask(party) or self._look(party.cgroup_id)
+                if container := place_at(party.cgroup).container:
+                    party.container = container
         if event.oom.limit_cgroup_id:
             limit_id = event.oom.limit_cgroup_id
             event.oom.limit_cgroup = self.path(limit_id) or self._above(event) or self._look(limit_id)

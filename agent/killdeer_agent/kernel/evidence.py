@@ -3,13 +3,12 @@
 `host` and `command_id` stay empty: the kernel knows neither.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from killdeer.v1.process_pb2 import EventsLost, ExecSeen, ExitSeen, KernelEvent, OomSeen, Party, SignalSeen
 from killdeer_agent.kernel import layout
-
-# TRACE_SIGNAL_* of the kernel's include/trace/events/signal.h, in their order.
-VERDICTS = ("delivered", "ignored", "already_pending", "overflow", "lost_info")
+from killdeer_agent.kernel.filter import VERDICTS
 
 LOST = {
     layout.LOST_SIGNAL: "signal",
@@ -22,19 +21,22 @@ LOST = {
     layout.LOST_OOM: "oom",
     layout.LOST_CGROUP: "cgroup",
 }
+FILTERED = {layout.LOST_FILTERED_SIGNAL: "signal", layout.LOST_FILTERED_EXIT: "exit"}
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """This host's. `tick_ns`: of the start times in /proc; `page_kb`: of memory counts."""
+    """This host's. `tick_ns`: of the start times in /proc; `page_kb`: of memory counts; `executable`: the path of
+    the file that a process ran, empty where that is not certain."""
 
     tick_ns: int
     page_kb: int
+    executable: Callable[[layout.Party], str] = lambda _process: ""
 
 
 def to_wire(record: bytes, units: Units) -> KernelEvent:
     """Raises ValueError for a record of a kind that this agent does not know."""
-    kind = layout.HEAD.unpack_from(record)[1]
+    kind = kind_of(record)
     if kind == layout.SIGNAL:
         return _signal(layout.decode_signal(record), units)
     if kind == layout.EXIT:
@@ -46,18 +48,26 @@ def to_wire(record: bytes, units: Units) -> KernelEvent:
     raise ValueError(f"cannot read a kernel event of kind {kind}: agent and BPF object differ")
 
 
-def new_cgroup(record: bytes) -> tuple[int, str] | None:
-    """For the record of a cgroup that was made, which is no event of the wire: its id and path; else None."""
-    if layout.HEAD.unpack_from(record)[1] != layout.CGROUP:
-        return None
+def kind_of(record: bytes) -> int:
+    kind: int = layout.HEAD.unpack_from(record)[1]
+    return kind
+
+
+def new_cgroup(record: bytes) -> tuple[int, str]:
+    """For the record of a cgroup that was made, which is no event of the wire: its id and path."""
     cgroup = layout.decode_cgroup(record)
     return cgroup.id, _text(cgroup.path)
 
 
+def executed(record: bytes) -> tuple[layout.Party, str]:
+    """For the record of an exec: who it is, and the name that was asked for."""
+    event = layout.decode_exec(record)
+    return event.process, _text(event.file)
+
+
 def doubtful_exit(record: bytes) -> tuple[int, int] | None:
-    """For an exit that the kernel may report twice, who it is (host pid, start); else None."""
-    _, kind, flags = layout.HEAD.unpack_from(record)
-    if kind != layout.EXIT or not flags & layout.DOUBTFUL:
+    """For the record of an exit that the kernel may make twice, who it is (host pid, start); else None."""
+    if not layout.HEAD.unpack_from(record)[2] & layout.DOUBTFUL:
         return None
     process = layout.decode_exit(record).process
     return process.host_pid, process.start_ns
@@ -145,6 +155,8 @@ def _party(party: layout.Party, units: Units) -> Party:
         uid=party.uid,
         parent_pid=party.parent_pid,
         cgroup_id=party.cgroup_id,
+        pid_namespace=party.pid_ns,
+        executable=units.executable(party),
     )
 
 

@@ -28,6 +28,7 @@ FIELDS: Final = (
     *("mm_struct.total_vm", "mm_struct.pgtables_bytes", "mm_struct.rss_stat", "sighand_struct.action"),
     *("signal_struct.live", "signal_struct.flags", "signal_struct.group_exit_code"),
     *("signal_struct.oom_score_adj", "signal_struct.oom_mm", "cred.uid", "linux_binprm.filename"),
+    *("mm_struct.exe_file", "file.f_inode", "inode.i_ino", "inode.i_sb", "super_block.s_dev"),
 )
 MEMORY_FIELDS: Final = (
     "mem_cgroup.css",
@@ -43,6 +44,7 @@ PER_CPU_COUNTER: Final = "percpu_counter"  # what each of them is from Linux 6.2
 INCLUDES: Final = (
     *("linux/sched.h", "linux/sched/signal.h", "linux/mm_types.h", "linux/pid_namespace.h", "linux/cgroup-defs.h"),
     *("linux/kernfs.h", "linux/memcontrol.h", "linux/binfmts.h", "linux/cred.h", "linux/percpu_counter.h"),
+    "linux/fs.h",
 )
 
 # What bcc's own headers ask of the kernel's; nothing of it differs between kernels.
@@ -185,14 +187,23 @@ def _headers(root: Path, release: str) -> tuple[Path, Path] | None:
         root / "usr/src" / f"linux-headers-{release}",
         root / "usr/src/kernels" / release,
     ):
-        if not (build / "include/generated").is_dir():
+        if not _is_there(build / "include/generated"):
             continue
         named = re.search(r"^include (/\S+)/Makefile$", _text(build / "Makefile"), re.MULTILINE)
         behind = [modules / "source"] + ([root / named[1].lstrip("/")] if named else [])
         for source in (build, *behind):
-            if (source / "include/linux/kconfig.h").exists():
+            if _is_there(source / "include/linux/kconfig.h"):
                 return source.resolve(), build.resolve()
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """What ProtectKernelModules= hides may not even be asked for."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _from_headers(source: Path, build: Path) -> KernelTypes:

@@ -6,8 +6,8 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "c43c6a1e4a209341465884e2df9c601334b55c8d4c7fa972a9a94c66b06e4b1e"
-OBJECT: Final = "b38d92ffa447b1b64ac0654a9095edd7177ad9ef10afcd6234591729402f2ff1"
+SOURCES: Final = "973cf6fb023c0e254ffcb68d637b914bff5e71449631fabf13e357cf88d81335"
+OBJECT: Final = "cc70e4213b8243c9059c59b5527625f19e933d015a1bcaa4a9d7070ca4d39c27"
 
 SIGNAL: Final = 1
 EXIT: Final = 2
@@ -36,7 +36,10 @@ LOST_ENDS: Final = 16
 LOST_DEADLY_SIGNAL: Final = 17
 LOST_EXIT: Final = 18
 LOST_CGROUP: Final = 21
-LOST_SLOTS: Final = 24
+LOST_FILTERED: Final = 24
+LOST_FILTERED_SIGNAL: Final = 25
+LOST_FILTERED_EXIT: Final = 26
+LOST_SLOTS: Final = 32
 
 HEAD: Final = Struct("<QII")
 
@@ -44,6 +47,9 @@ HEAD: Final = Struct("<QII")
 class Party(NamedTuple):
     start_ns: int
     cgroup_id: int
+    file: int
+    file_device: int
+    pid_ns: int
     pid: int
     tid: int
     parent_pid: int
@@ -64,12 +70,12 @@ class Signal(NamedTuple):
     group: int
 
 
-SIGNAL_RECORD = Struct("<QIIQQIIIII16s4xQQIIIII16s4xiiiI")
+SIGNAL_RECORD = Struct("<QIIQQQIIIIIII16s4xQQQIIIIIII16s4xiiiI")
 
 
 def decode_signal(data: bytes) -> Signal:
     v = SIGNAL_RECORD.unpack(data)
-    return Signal._make((*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:]))
+    return Signal._make((*v[0:3], Party(*v[3:14]), Party(*v[14:25]), *v[25:]))
 
 
 class Exit(NamedTuple):
@@ -80,12 +86,12 @@ class Exit(NamedTuple):
     status: int
 
 
-EXIT_RECORD = Struct("<QIIQQIIIII16s4xI4x")
+EXIT_RECORD = Struct("<QIIQQQIIIIIII16s4xI4x")
 
 
 def decode_exit(data: bytes) -> Exit:
     v = EXIT_RECORD.unpack(data)
-    return Exit._make((*v[0:3], Party(*v[3:11]), *v[11:]))
+    return Exit._make((*v[0:3], Party(*v[3:14]), *v[14:]))
 
 
 class Exec(NamedTuple):
@@ -96,12 +102,12 @@ class Exec(NamedTuple):
     file: bytes
 
 
-EXEC_RECORD = Struct("<QIIQQIIIII16s4x128s")
+EXEC_RECORD = Struct("<QIIQQQIIIIIII16s4x128s")
 
 
 def decode_exec(data: bytes) -> Exec:
     v = EXEC_RECORD.unpack(data)
-    return Exec._make((*v[0:3], Party(*v[3:11]), *v[11:]))
+    return Exec._make((*v[0:3], Party(*v[3:14]), *v[14:]))
 
 
 class Oom(NamedTuple):
@@ -120,12 +126,12 @@ class Oom(NamedTuple):
     oom_score_adj: int
 
 
-OOM_RECORD = Struct("<QIIQQIIIII16s4xQQIIIII16s4xQqqqQQQq")
+OOM_RECORD = Struct("<QIIQQQIIIIIII16s4xQQQIIIIIII16s4xQqqqQQQq")
 
 
 def decode_oom(data: bytes) -> Oom:
     v = OOM_RECORD.unpack(data)
-    return Oom._make((*v[0:3], Party(*v[3:11]), Party(*v[11:19]), *v[19:]))
+    return Oom._make((*v[0:3], Party(*v[3:14]), Party(*v[14:25]), *v[25:]))
 
 
 class Cgroup(NamedTuple):
@@ -149,9 +155,11 @@ class Config(NamedTuple):
     tick_ns: int
     pid_ns: int
     watching: int
+    verdicts: int
+    choosing: int
 
 
-CONFIG_RECORD = Struct("<QQII")
+CONFIG_RECORD = Struct("<QQIIII")
 
 
 def encode_config(config: Config) -> bytes:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO
 CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38}
-CAP_SYS_ADMIN = 21
+CAP_SYS_ADMIN, CAP_SYSLOG = 21, 34
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO
 
 
 class CollectorUnavailable(Exception):
@@ -44,11 +45,15 @@ def rights(proc: Path = Path("/proc")) -> CollectorUnavailable | None:
     return _missing_capability(proc)
 
 
-def _missing_capability(proc: Path) -> CollectorUnavailable | None:
+def holds(capability: int, proc: Path = Path("/proc")) -> bool:
+    """Whether this process may use it now."""
     status = (proc / "self/status").read_text()
-    held = int(status.split("CapEff:")[1].split()[0], 16)
-    missing = [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
-    if not missing or held >> CAP_SYS_ADMIN & 1:
+    return bool(int(status.split("CapEff:")[1].split()[0], 16) >> capability & 1)
+
+
+def _missing_capability(proc: Path) -> CollectorUnavailable | None:
+    missing = [name for name, bit in CAPABILITIES.items() if not holds(bit, proc)]
+    if not missing or holds(CAP_SYS_ADMIN, proc):
         return None
     return CollectorUnavailable(
         f"the agent lacks {' and '.join(missing)} ({_unprivileged(proc)})",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from killdeer.v1.process_pb2 import KernelEvent
-from killdeer_agent.kernel.evidence import VERDICTS
+from killdeer_agent.kernel.filter import VERDICTS
 from killdeer_agent.kernel.stat import parse_stat
 
 EXIT_CODE: Final = 7

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from killdeer.v1.process_pb2 import Action, Candidate, Identity, Reason, Verdict
 from killdeer_agent.core.facts import FactMissing, Now, Process, Refusal
-from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.guard import Guard, word_of
 from killdeer_agent.core.selector import Matcher
 from killdeer_agent.core.warrant import unstruck
 from killdeer_agent.kernel.proc import Around, ProcFacts
@@ -118,7 +118,7 @@ class Scanner:
         now: Now,
         deadline_boot_ns: int,
     ) -> Iterator[Candidate]:
-        kind = action.WhichOneof("kind") or "kill"
+        kind = word_of(action) or "kill"
         places = {one.pid: place for service in members.values() for place, one in enumerate(service)}
         restarts: dict[str, bool] = {}
         for facts, refusal in self._until(found, deadline_boot_ns):

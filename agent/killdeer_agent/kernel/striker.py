@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from killdeer.v1.process_pb2 import Reason
 from killdeer_agent.core.facts import FactMissing, Facts, Now, Process, Refusal
 from killdeer_agent.core.warrant import Warrant
-from killdeer_agent.core.words import Done, Open, Revert, Reverted, Strike
+from killdeer_agent.core.words import Done, Follow, Open, Revert, Reverted, Strike
 from killdeer_agent.kernel import clock as host_clock
 from killdeer_agent.kernel import fuse
 from killdeer_agent.kernel.pidfd import Pidfd, unreadable
@@ -62,6 +62,7 @@ class Striker:
         self._halt_files = tuple(halt_files)
         self._clock = clock
         self._held: dict[str, Pidfd] = {}
+        self._units: dict[str, str] = {}
 
     def open(self, effect: Open) -> Refusal | None:
         """Opens the pidfd, then takes the first look: in this order, so that what is seen is what is held.
@@ -81,7 +82,27 @@ class Striker:
             held.close()
             return seen
         self._held[effect.command_id] = held
+        self._units[effect.command_id] = seen.unit
         return None
+
+    def follow(self, effect: Follow) -> Process | Refusal:
+        """The same for one that has come in the victim's place: who it is, with its program. It is held instead of
+        the one before, which has exited; after a refusal what was held still is."""
+        held = Pidfd.open(effect.warrant.process)
+        if isinstance(held, Refusal):
+            return held
+        seen = self._look(held, effect.warrant)
+        if isinstance(seen, Refusal):
+            held.close()
+            return seen
+        self.close(effect.command_id)
+        held.process = replace(held.process, program=seen.program)
+        self._held[effect.command_id] = held
+        return held.process
+
+    def unit(self, command_id: str) -> str:
+        """The systemd unit of the process that was opened; empty: in none."""
+        return self._units.get(command_id, "")
 
     def strike(self, effect: Strike) -> Done:
         """Last look and signal under the fuse. A refusal means that nothing was sent."""
@@ -149,6 +170,7 @@ class Striker:
 
     def close(self, command_id: str) -> None:
         """Forgets the command. Whoever waits on its `fileno` stops doing so first."""
+        self._units.pop(command_id, None)
         held = self._held.pop(command_id, None)
         if held is not None:
             held.close()
@@ -180,6 +202,9 @@ class Striker:
             if refusal is not None:
                 return refusal
             seen = _seen(facts)
+            refusal = warrant.refuses_still(self._facts_of(pid), seen.program)
+            if refusal is not None:
+                return refusal
             if held.exited():
                 return Refusal(Reason.REASON_GONE, f"pid {pid} has exited")
             return seen

@@ -125,7 +125,7 @@ def _write_host(
     guard.mkdir(parents=True, exist_ok=True)
     guard.chmod(0o755)
     rules = "".join(
-        f'[[allow]]\nprocess = [{json.dumps(term)}]\nactions = ["kill", "terminate", "pause"]\n'
+        f'[[allow]]\nprocess = [{json.dumps(term)}]\nactions = ["kill", "terminate", "pause", "hold-down"]\n'
         for term in wish.allow
     )
     (guard / "sandbox.toml").write_text(rules)

@@ -9,12 +9,14 @@ An agent's word can halt the fleet, and never release it: a release counts only 
 agent calls released and nobody here knows is engaged, so that both sides come to know the same halts again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import Hello, OpenStrike
-from killdeer.v1.operator_pb2 import StrikeView
+from killdeer.v1.operator_pb2 import RunState, StrikeView
 from killdeer.v1.process_pb2 import HaltRecord, Reason, StorePosition, StrikeState
+from killdeer_coordinator.core.approval import not_to_accept
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
@@ -47,11 +49,19 @@ class Admission:
 
     quarantined: str
     halts: Halts
+    row: HostRow
     open: tuple[StrikeRow, ...] = ()
+    elsewhere: frozenset[str] = frozenset()  # ids of runs that another coordinator drives on
 
 
-def admit(host: str, hello: Hello, token: str, lease_ms: int, known: Halts, unix_ms: int) -> Decide:
-    """Answers Admission. `known` are the halts this coordinator knows, `unix_ms` is for the records."""
+Put = tuple[HostRow, tuple[Change, ...], tuple[Audited, ...]]
+"""The host's row as it is from now on, and what of it and around it is new."""
+
+
+def admit(
+    host: str, hello: Hello, token: str, lease_ms: int, known: Halts, unix_ms: int, *, coordinator: str = ""
+) -> Decide:
+    """Answers Admission, by this coordinator. `known` are the halts it knows, `unix_ms` is for the records."""
 
     def decide(books: Books) -> Decision:
         halts, halt_changes, halt_audit = halts_to_store(
@@ -65,27 +75,49 @@ def admit(host: str, hello: Hello, token: str, lease_ms: int, known: Halts, unix
         held = _open_strikes(books, host)
         why = _unknown_session(row, hello)
         if why:
-            changes, audit = _quarantine(row, host, hello, why, held)
+            put, changes, audit = _quarantine(row, host, hello, why, held)
         else:
-            changes, audit = _serve(row, host, hello, token, lease_ms, books.now_ms)
+            put, changes, audit = _serve(row, host, hello, token, lease_ms, books.now_ms, coordinator)
         return Decision(
             changes=halt_changes + changes,
             audit=halt_audit + audit,
-            answer=Admission(quarantined=why, halts=halts, open=() if why else tuple(held)),
+            answer=Admission(
+                quarantined=why,
+                halts=halts,
+                row=put,
+                open=() if why else tuple(held),
+                elsewhere=driven_elsewhere(books, coordinator),
+            ),
         )
 
     return decide
 
 
 def heard(host: str, token: str) -> Decide:
-    """A heartbeat followed the Welcome: the session before this one is over. Answers whether it is current."""
+    """A heartbeat followed the Welcome: the session before this one is over. Answers the HostRow, or None where
+    this session is not the current one."""
 
     def decide(books: Books) -> Decision:
         row = books.hosts.get(host)
         if row is None or row.session != token or row.quarantined:
-            return Decision(answer=False)
+            return Decision()
+        put = replace(row, heard=True, previous="", last_seen_ms=books.now_ms)
+        return Decision(changes=(PutHost(put),), answer=put)
+
+    return decide
+
+
+def last_heard(heard: Mapping[str, tuple[str, int]]) -> Decide:
+    """When hosts that have left were heard last: host -> (session, Unix ms). Those served since are passed over."""
+
+    def decide(books: Books) -> Decision:
+        rows = [(books.hosts.get(host), session, at_ms) for host, (session, at_ms) in heard.items()]
         return Decision(
-            changes=(PutHost(replace(row, heard=True, previous="", last_seen_ms=books.now_ms)),), answer=True
+            tuple(
+                PutHost(replace(row, last_seen_ms=max(row.last_seen_ms, at_ms), coordinator=""))
+                for row, session, at_ms in rows
+                if row is not None and row.session == session
+            )
         )
 
     return decide
@@ -100,11 +132,22 @@ def accept(host: str, who: str, reason: str) -> Decide:
             return Decision(answer=_no(host, "NOT_FOUND", "no such host has ever joined"))
         if not row.quarantined:
             return Decision(answer=_no(host, "FAILED_PRECONDITION", "it is not quarantined"))
+        if (no := not_to_accept(books, row, who)) is not None:
+            return Decision(answer=no)
         accepted = replace(row, quarantined="", session="", previous="", heard=False)
         entry = Audited(who, "host.accepted", host, reason, {"quarantined": row.quarantined})
         return Decision(changes=(PutHost(accepted),), audit=(entry,), answer=accepted)
 
     return decide
+
+
+def driven_elsewhere(books: Books, coordinator: str) -> frozenset[str]:
+    """Ids of runs that go on under another coordinator: their strikes are that one's to revert."""
+    return frozenset(
+        run.run_id
+        for run in books.runs.values()
+        if run.driver not in ("", coordinator) and run.state == RunState.RUN_STATE_RUNNING
+    )
 
 
 def lost_position(books: Books, shown: StorePosition, by: str, unix_ms: int) -> HaltRecord | None:
@@ -157,24 +200,20 @@ def _unknown_session(row: HostRow | None, hello: Hello) -> str:
         return row.quarantined
     if not row.session:  # accepted by an operator
         return ""
-    good = {row.session} if row.heard else {row.session, row.previous}
-    shown = {hello.session, hello.previous_session} if not row.heard else {hello.session}
-    if (good & shown) - {""}:
+    if hello.session in row.good_sessions:
         return ""
-    if not row.heard and not row.previous and not hello.session and not hello.previous_session:
+    if not row.heard and not row.previous and not hello.session:
         return ""  # its first Welcome never reached it
     if not hello.session:
         return "its session is lost: a lost journal, or another machine with its name"
     return "its session is not the last one: a clone, or a disk that was rolled back"
 
 
-def _quarantine(
-    row: HostRow | None, host: str, hello: Hello, why: str, held: list[StrikeRow]
-) -> tuple[tuple[Change, ...], tuple[Audited, ...]]:
+def _quarantine(row: HostRow | None, host: str, hello: Hello, why: str, held: list[StrikeRow]) -> Put:
     if row is not None and row.quarantined:
-        return (), ()
-    base = row or HostRow(host=host, labels=dict(hello.labels))
-    changes: list[Change] = [PutHost(replace(base, quarantined=why))]
+        return row, (), ()
+    put = replace(row or HostRow(host=host, labels=dict(hello.labels)), quarantined=why)
+    changes: list[Change] = [PutHost(put)]
     for strike in held:
         if strike.view.state in UNFINISHED:
             view = StrikeView()
@@ -184,12 +223,12 @@ def _quarantine(
             view.reason = Reason.REASON_QUARANTINED
             view.detail = f"{host} is quarantined: {why}"
             changes.append(PutStrike(replace(strike, view=view)))
-    return tuple(changes), (Audited(WHO, "host.quarantined", host, why),)
+    return put, tuple(changes), (Audited(WHO, "host.quarantined", host, why),)
 
 
 def _serve(
-    row: HostRow | None, host: str, hello: Hello, token: str, lease_ms: int, now_ms: int
-) -> tuple[tuple[Change, ...], tuple[Audited, ...]]:
+    row: HostRow | None, host: str, hello: Hello, token: str, lease_ms: int, now_ms: int, coordinator: str
+) -> Put:
     labels = dict(hello.labels)
     served = HostRow(
         host=host,
@@ -202,12 +241,23 @@ def _serve(
         version=hello.version,
         kernel=hello.kernel,
         last_seen_ms=now_ms,
+        coordinator=coordinator,
+        hello=_lasting(hello).SerializeToString(deterministic=True),
     )
     # A reconnect is no news for the record; a new host, a boot or new labels are.
     if row is not None and row.boot_id == hello.boot_id and row.labels == labels:
-        return (PutHost(served),), ()
+        return served, (PutHost(served),), ()
     details: dict[str, object] = {"boot_id": hello.boot_id, "labels": labels, "version": hello.version}
-    return (PutHost(served),), (Audited(f"host {host}", "host.joined", host, details=details),)
+    return served, (PutHost(served),), (Audited(f"host {host}", "host.joined", host, details=details),)
+
+
+def _lasting(hello: Hello) -> Hello:
+    """What other coordinators are to know of it."""
+    kept = Hello()
+    kept.CopyFrom(hello)
+    for name in ("session", "halts", "open_commands", "position"):
+        kept.ClearField(name)
+    return kept
 
 
 def _presented(row: HostRow | None, hello: Hello) -> str:

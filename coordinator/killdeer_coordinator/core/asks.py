@@ -9,16 +9,17 @@ from google.protobuf.message import Message
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.process_pb2 import Action, HaltRecord, Kill
 from killdeer_coordinator.core import admission, ledger
-from killdeer_coordinator.core.books import Decide, Decision, HostRow
+from killdeer_coordinator.core.books import Decide, Decision, HostRow, RunRow
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.halting import Halting
+from killdeer_coordinator.core.records import aborted_by, aborted_elsewhere
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.roster import Roster
 from killdeer_coordinator.core.runs import Runs
 from killdeer_coordinator.core.sighting import HostScan, reached
 from killdeer_coordinator.core.starting import Starting
-from killdeer_coordinator.core.views import host_view, host_views, status
+from killdeer_coordinator.core.views import host_view, host_views, run_view, status
 from killdeer_coordinator.core.words import Asked, Decided, Refuse, Reply
 
 ANY = frozenset({"viewer", "operator", "approver", "admin"})
@@ -103,7 +104,12 @@ class Asks:
 
     def _of_run(self, asked: Asked, request: o.AbortRunRequest | o.WatchRunRequest) -> None:
         run = self.runs.named(request.run)
-        if run is None:
+        if run is None and self.roster.instance:  # its driver, if any, is another coordinator
+            if isinstance(request, o.AbortRunRequest):
+                self._abort_elsewhere(asked, request)
+            else:
+                self._reply(asked.ask, o.WatchRunResponse())
+        elif run is None:
             no = Refused(
                 code="NOT_FOUND",
                 message=f"cannot find the run {request.run!r} among those of this coordinator",
@@ -117,6 +123,24 @@ class Asks:
             if not run.ended:
                 self.runs.abort(run, asked.who.name, request.reason)
             self._reply(asked.ask, o.AbortRunResponse(run=self.runs.view(run)))
+
+    def _abort_elsewhere(self, asked: Asked, request: o.AbortRunRequest) -> None:
+        """Its driver finds it in the books. `request.run` is a whole id: the edge has looked it up."""
+
+        def then(decided: Decided) -> None:
+            row = decided.answer
+            if decided.failure:
+                no = Refused(code="UNAVAILABLE", message=f"cannot abort: {decided.failure}")
+                self._refuse(asked.ask, no)
+            elif isinstance(row, RunRow):
+                view = run_view(row, (), wave="", waves_done=row.wave)
+                self._reply(asked.ask, o.AbortRunResponse(run=view))
+            else:
+                no = Refused(code="NOT_FOUND", message=f"cannot abort {request.run}: it has ended", field="run")
+                self._refuse(asked.ask, no)
+
+        why = aborted_by(asked.who.name, request.reason)
+        self.errands.transact(aborted_elsewhere(request.run, asked.who.name, why), then)
 
     def _candidates(self, ask: int, request: o.ListCandidatesRequest) -> None:
         if not request.selector.terms:

@@ -28,6 +28,16 @@ class HostRow:
     version: str = ""
     kernel: str = ""
     last_seen_ms: int = 0
+    coordinator: str = ""  # who serves it, or did until its right to act was over
+    hello: bytes = b""  # its last Hello, without what belongs to the session
+
+    @property
+    def good_sessions(self) -> frozenset[str]:
+        """One of these its next Hello must present; none: it is quarantined, or was accepted and comes as a first
+        one."""
+        if self.quarantined:
+            return frozenset()
+        return frozenset({self.session, "" if self.heard else self.previous} - {""})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +76,30 @@ class RunRow:
     ended_ms: int = 0
     wave: int = 0  # index of the wave under way
     waves_total: int = 0
+    driver: str = ""  # the coordinator that drives it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorRow:
+    """One coordinator that shares the store. `instance` is that of its latest start."""
+
+    coordinator: str
+    instance: str
+    since_ms: int  # it has been seen without a break since then, or is gone since then
+    seen_ms: int  # 0: it is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A frame that travels between coordinators through the store: told to a host, or heard from it."""
+
+    sender: str
+    recipient: str
+    host: str
+    session: str = ""  # the one it is for; empty: any
+    told: bytes = b""  # agent_pb2.ConnectResponse
+    heard: bytes = b""  # agent_pb2.ConnectRequest
+    until_ms: int = 0  # of a strike: the permit's not_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +161,18 @@ class Books:
     """The run id that was started with this client key, ended ones included; empty: none."""
     ended: dict[str, RunRow] = field(default_factory=dict)
     """Runs that have ended and still hold a permit: their limits go on binding (rule R19)."""
+    halted: dict[str, RunRow] = field(default_factory=dict)
+    """Runs that ended as halted since the first of the halts in force; empty when none is (rule R30)."""
+    coordinators: dict[str, CoordinatorRow] = field(default_factory=dict)
+    """Those that share the store, by name; none where it is one coordinator's alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
     """An entry for the audit chain; the store adds number, time and hash. `what` is from a closed list:
     host.joined host.quarantined host.accepted run.started run.ended run.aborted permit.granted permit.released
-    permit.cleared strike.ended halt.engaged halt.released limit.set store.restored coordinator.started"""
+    permit.cleared strike.ended halt.engaged halt.released limit.set store.restored coordinator.started
+    coordinator.gone"""
 
     who: str
     what: str
@@ -179,7 +218,19 @@ class SetLimit:
     by: str
 
 
-Change = PutHost | PutRun | PutPermit | PutStrike | PutHalt | ReleaseHalts | SetLimit
+@dataclass(frozen=True, slots=True)
+class PutCoordinator:
+    row: CoordinatorRow
+
+
+@dataclass(frozen=True, slots=True)
+class VoidLetters:
+    """All that this coordinator has written, and all that was written to it, and is not collected yet."""
+
+    coordinator: str
+
+
+Change = PutHost | PutRun | PutPermit | PutStrike | PutHalt | ReleaseHalts | SetLimit | PutCoordinator | VoidLetters
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from killdeer_coordinator.core import words
 from killdeer_coordinator.core.asks import Asks
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.far import Far
 from killdeer_coordinator.core.halting import Halting
+from killdeer_coordinator.core.presence import Presence
 from killdeer_coordinator.core.roster import Link, Roster
 from killdeer_coordinator.core.runs import Runs
 from killdeer_coordinator.core.scans import Scans
@@ -35,6 +37,8 @@ class Core:
         self.sessions = Sessions(
             self.roster, self.errands, self.halting, welcomed=self.runs.welcomed, lost=self.scans.lost
         )
+        self.presence = Presence(self.roster, self.errands, orphaned=self.runs.orphaned, learn=self.halting.learn)
+        self.far = Far(self.roster, self.errands, self.scans, self.runs, self.sessions.superseded)
         drafts = Drafts(self.roster, self.errands, self.scans)
         starting = Starting(self.roster, self.errands, drafts, self.runs)
         self.asks = Asks(self.roster, self.errands, self.halting, self.runs, drafts, starting)
@@ -54,11 +58,21 @@ class Core:
                 self._tick()
             case Decided():
                 self._rose(what.position)
+                if self.roster.instance:
+                    self.presence.decided(what.position)
                 self.errands.decided(what)
             case StoreRead():
                 self._read(what)
             case words.Kept():
                 self.errands.kept(what)
+            case words.Posted():
+                self.errands.posted(what)
+            case words.Delivered():
+                self.far.delivered(what)
+            case words.Woken():
+                self._read_due_ns = 0
+                self.far.woken()
+                self._look()
             case words.Asked():
                 self.asks.asked(what)
             case words.Gone(ask):
@@ -75,25 +89,30 @@ class Core:
                 self.halting.stop()
                 self.runs.stop()
                 self.sessions.drain()
+                if self.roster.instance:
+                    self.presence.leave()
         return self.errands.taken()
 
     def _started(self, started: Started) -> None:
         now, roster = self.errands.now, self.roster
-        roster.coordinator = started.coordinator
+        roster.coordinator, roster.instance = started.coordinator, started.instance
+        self.errands.sender = started.coordinator
         roster.lease_ms, roster.heartbeat_ms = started.lease_ms, started.heartbeat_ms
         roster.started_ns = now.mono_ns
         roster.halts, roster.position = started.halts, started.position
         if started.books is not None:
-            roster.books, roster.read_begun_ns = started.books, now.mono_ns
+            roster.books, roster.read_begun_ns, roster.read_ended_ns = started.books, now.mono_ns, now.mono_ns
             roster.halts = started.halts.union(started.books.halts)
             self._read_due_ns = now.mono_ns + READ_EVERY_NS
-        decide = take_over(started.coordinator, started.halts, started.position, now.unix_ms)
+        decide = take_over(started.coordinator, started.halts, started.position, now.unix_ms, started.instance)
         self.errands.insist(decide, self._taken_over)
 
     def _taken_over(self, decided: Decided) -> None:
         if isinstance(decided.answer, TakenOver):
             self.roster.taken_over, self.roster.position = True, decided.position
             self.halting.learn(decided.answer.halts)
+            if self.roster.instance:  # else whoever holds them comes back here, and they are reverted then
+                self.runs.orphaned(decided.answer.open)
             self.errands.note("coordinator.started", runs_ended=list(decided.answer.runs))
 
     def _heard(self, number: int, frame: ConnectRequest) -> None:
@@ -114,7 +133,8 @@ class Core:
             case "strike_update":
                 self.runs.updated(link, frame.strike_update)
             case "candidates":
-                self.scans.answered(link, frame.candidates)
+                if not self.far.forwards(link, frame):
+                    self.scans.answered(link, frame.candidates)
             case "evidence":
                 for event in frame.evidence.events:  # an agent speaks of its own host only
                     event.host = link.host
@@ -131,14 +151,17 @@ class Core:
             # The store had more when this read was asked for: it is another one now (rule R22).
             decide = restored(self._read_after, f"coordinator {roster.coordinator}", now.unix_ms)
             self.errands.insist(decide, self._restored)
-        roster.books, roster.read_begun_ns = read.books, read.begun_ns
+        roster.books, roster.read_begun_ns, roster.read_ended_ns = read.books, read.begun_ns, now.mono_ns
         self._rose(read.books.position)
         self.halting.learn(read.books.halts)
+        if roster.instance:
+            self.far.read(read)
 
     def _restored(self, decided: Decided) -> None:
         if isinstance(decided.answer, Halts):
             self.roster.position = decided.position
             self.halting.learn(decided.answer)
+            self.sessions.begin_anew("the store was restored: each host is to say anew what is open on it")
 
     def _rose(self, position: StorePosition) -> None:
         if position.length > self.roster.position.length:
@@ -147,16 +170,24 @@ class Core:
     def _tick(self) -> None:
         now_ns = self.errands.now.mono_ns
         self.errands.tick()
-        lost = self._read_asked_ns is not None and now_ns - self._read_asked_ns > READ_LOST_NS
-        if now_ns >= self._read_due_ns and (self._read_asked_ns is None or lost):
-            self._read_asked_ns, self._read_due_ns = now_ns, now_ns + READ_EVERY_NS
-            self._read_after = self.roster.position
-            self.errands.ask(ReadStore())
+        self._look()
         if now_ns >= self._keep_due_ns and self.roster.position.length > self._kept.length:
             self._keep_due_ns, self._kept = now_ns + KEEP_EVERY_NS, self.roster.position
             self.errands.keep(self.roster.halts, self.roster.position)
+        if self.roster.instance:
+            self.presence.tick()
+            self.far.tick()
         self.scans.tick()
         self.halting.tick()
         self.runs.tick()
         if not self._stopping:
             self.sessions.tick()
+
+    def _look(self) -> None:
+        """At the store: once a second, and when there is something to see."""
+        now_ns = self.errands.now.mono_ns
+        lost = self._read_asked_ns is not None and now_ns - self._read_asked_ns > READ_LOST_NS
+        if now_ns >= self._read_due_ns and (self._read_asked_ns is None or lost):
+            self._read_asked_ns, self._read_due_ns = now_ns, now_ns + READ_EVERY_NS
+            self._read_after = self.roster.position
+            self.errands.ask(ReadStore())

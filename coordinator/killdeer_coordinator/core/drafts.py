@@ -51,7 +51,7 @@ class Drafts:
         then: Callable[[list[HostScan]], None],
     ) -> None:
         """What each host that the labels match answers, those that cannot be asked included."""
-        links = [link for link in self.roster.served() if matches(link.host, link.hello.labels, hosts)]
+        links = [link for link in self.roster.reachable() if matches(link.host, link.hello.labels, hosts)]
         self.scans.survey(
             links, selector, action, lambda survey: then(host_scans(self.roster, hosts, survey, self._now))
         )
@@ -84,7 +84,7 @@ def host_scans(roster: Roster, hosts: Sequence[LabelMatch], survey: Survey, now_
     """One for each host ever known whose labels match, by name."""
     scans = []
     for host in roster.hosts():
-        link = roster.link_of(host)
+        link = roster.way_to(host)
         row = roster.books.hosts.get(host) if roster.books else None
         if link is not None:  # what it says of itself now, and it is not quarantined
             row = replace(row or HostRow(host=host, labels={}), labels=dict(link.hello.labels), quarantined="")

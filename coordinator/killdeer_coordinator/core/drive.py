@@ -9,6 +9,7 @@ from dataclasses import replace
 from killdeer.v1.agent_pb2 import ConnectResponse
 from killdeer.v1.operator_pb2 import RunVerdict
 from killdeer_coordinator.core import ledger, records
+from killdeer_coordinator.core.books import Permit
 from killdeer_coordinator.core.draw import draw
 from killdeer_coordinator.core.flight import Flight, command, drawn
 from killdeer_coordinator.core.lines import place
@@ -20,7 +21,7 @@ from killdeer_coordinator.core.targets import aimed_at, counted, eligible, same
 from killdeer_coordinator.core.turns import RETRY_NS, next_in_line, permit_id, request, withheld_alike
 from killdeer_coordinator.core.verdict import judged, went_well
 from killdeer_coordinator.core.wave import Wave, begin
-from killdeer_coordinator.core.words import Decided, Tell
+from killdeer_coordinator.core.words import Decided, Now
 
 # A survey older than this is made again before a permit is asked for (rule R21 allows five seconds).
 SURVEY_GOOD_FOR_NS = 4_000_000_000
@@ -51,6 +52,12 @@ class Drive:
     @property
     def _now(self) -> int:
         return self._ground.errands.now.mono_ns
+
+    @property
+    def _at_the_store(self) -> Now:
+        """By the store's clock, at the latest."""
+        now = self._ground.errands.now
+        return Now(now.mono_ns, self._ground.roster.store_ms(now)[1])
 
     def _go_on(self) -> None:
         wave = self._wave
@@ -121,7 +128,7 @@ class Drive:
             run.say(f"step {step.step}: {step.strikes} wanted, {len(keys)} candidates are left")
         for key in keys:
             command_id = f"{run.row.run_id}-{len(run.flights) + 1}"
-            flight = drawn(command_id, choice[key], step, self._ground.roster.link_of(key.host))
+            flight = drawn(command_id, choice[key], step, self._ground.roster.way_to(key.host))
             run.flights[command_id] = flight
             wave.flights.append(flight)
             if step.dry_run:
@@ -156,34 +163,34 @@ class Drive:
             self._look(None)
             return
         self._granting = True
-        asked = request(flight, self.run.row, self.run.intake, self._survey, link, self._ground.errands.now)
+        asked = request(flight, self.run.row, self.run.intake, self._survey, link, self._at_the_store)
         self._ground.errands.transact(ledger.grant(asked), lambda decided: self._decided(flight, wave, decided))
 
     def _decided(self, flight: Flight, wave: Wave, decided: Decided) -> None:
         self._granting = False
         answer = decided.answer
         if decided.failure:
-            flight.again_ns, flight.withheld = self._now + RETRY_NS, decided.failure
+            flight.again_ns, flight.withheld, flight.doubted = self._now + RETRY_NS, decided.failure, True
             if flight.resolved:  # it may have been committed all the same: have its id used up
                 self.run.revert(flight)
         elif isinstance(answer, ledger.Granted):
             wanted = not flight.resolved
             flight.permitted(answer.permit.permit_id, self._now)
-            self._send(flight, wanted=wanted)
+            self._send(flight, answer.permit, wanted=wanted)
         elif isinstance(answer, ledger.Withheld) and not flight.resolved:
             self._withheld(flight, wave, answer)
         self.advance()
 
-    def _send(self, flight: Flight, *, wanted: bool) -> None:
+    def _send(self, flight: Flight, permit: Permit, *, wanted: bool) -> None:
         """`wanted`: nothing has ended the run, or its turn, while the permit was on its way."""
         roster, run = self._ground.roster, self.run
-        link = roster.link_of(flight.host)
+        link = roster.way_to(flight.host)
         if not wanted or not run.running or roster.halts.active or link is None or not link.leased(self._now):
             # Nothing may be sent any more; the agent's word that the id is used up gives the permit back.
             run.revert(flight)
             return
         strike = command(flight, run.row, run.intake, link, roster)
-        self._ground.errands.ask(Tell(link.number, ConnectResponse(strike=strike)))
+        self._ground.errands.tell(link, ConnectResponse(strike=strike), until_ms=permit.not_after_ms)
         flight.told = True
         self._waiting_for = ""
         run.say(f"permit granted, sent: {place(flight.view)}")
@@ -197,7 +204,7 @@ class Drive:
             self.run.revert(flight)
             return
         self._say_waiting(f"permit withheld: {place(flight.view)}: {withheld.detail}", withheld.detail)
-        alike = withheld_alike(flight, wave.queue, withheld, self._ground.errands.now)
+        alike = withheld_alike(flight, wave.queue, withheld, self._at_the_store)
         if withheld.hopeless:
             self.run.expire(alike, withheld.detail)
 

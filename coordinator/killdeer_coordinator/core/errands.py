@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from killdeer.halts import Halts
+from killdeer.v1.agent_pb2 import ConnectResponse
 from killdeer.v1.process_pb2 import StorePosition
-from killdeer_coordinator.core.books import Decide
-from killdeer_coordinator.core.words import Decided, Effect, Keep, Kept, Note, Now, Transact
+from killdeer_coordinator.core import letters
+from killdeer_coordinator.core.books import Decide, Letter
+from killdeer_coordinator.core.roster import Link
+from killdeer_coordinator.core.words import Decided, Effect, Keep, Kept, Note, Now, Post, Posted, Tell, Transact
 
 AGAIN_NS = 1_000_000_000
+REVERT_AGAIN_NS = (3_000_000_000, 9_000_000_000)
 
 Then = Callable[[Decided], None]
 
@@ -33,7 +37,11 @@ class Errands:
     _token: int = 0
     _waiting: dict[int, _Errand] = field(default_factory=dict)
     _keeping: dict[int, Keep] = field(default_factory=dict)
-    _again: list[tuple[int, _Errand | Keep]] = field(default_factory=list)  # (due, what)
+    _posting: dict[int, Post] = field(default_factory=dict)
+    _letters: list[Letter] = field(default_factory=list)
+    _again: list[tuple[int, _Errand | Keep | Post]] = field(default_factory=list)  # (due, what)
+    _last_keep: int = 0  # token of the latest Keep
+    sender: str = ""  # this coordinator, on its letters
 
     def ask(self, effect: Effect) -> None:
         self._effects.append(effect)
@@ -43,8 +51,32 @@ class Errands:
 
     def taken(self) -> list[Effect]:
         """The effects asked for since the last call, in order."""
+        if self._letters:
+            self._send_letters(tuple(self._letters))
+            self._letters.clear()
         effects, self._effects = self._effects, []
         return effects
+
+    def tell(self, link: Link, frame: ConnectResponse, *, until_ms: int = 0) -> None:
+        """A frame for an agent, wherever it is linked; `until_ms` is a strike's, by the store's clock."""
+        if not link.far:
+            self.ask(Tell(link.number, frame))
+            return
+        letter = letters.to_host(self.sender, link, frame, until_ms)
+        self._letters.append(letter)
+        if frame.HasField("revert"):  # once is as good as thrice, unless the store lost it on its way out
+            self._again += [(self.now.mono_ns + after_ns, Post(0, (letter,))) for after_ns in REVERT_AGAIN_NS]
+
+    def post(self, letter: Letter) -> None:
+        self._letters.append(letter)
+
+    def posted(self, posted: Posted) -> None:
+        """What may or may not be on its way is not sent again: a strike's id is used up instead (rule R23)."""
+        post = self._posting.pop(posted.token, None)
+        if post is not None and posted.failure:
+            self.note("letters.not_posted", cause=posted.failure, remedy="they are posted again every second")
+            void = Post(0, tuple(letters.void(letter) for letter in post.letters))
+            self._again.append((self.now.mono_ns + AGAIN_NS, void))
 
     def transact(self, decide: Decide, then: Then) -> None:
         """`then` hears the answer, also when it is a failure."""
@@ -55,8 +87,10 @@ class Errands:
         self._send(_Errand(decide, then or _nothing, insisted=True))
 
     def keep(self, halts: Halts, position: StorePosition) -> None:
-        """Make halts and position durable outside the store; tried again until it works."""
+        """Make halts and position durable outside the store; tried again until it works, or a later one, which
+        holds all of it, was asked for."""
         self._token += 1
+        self._last_keep = self._token
         self._keeping[self._token] = Keep(self._token, halts, position)
         self.ask(self._keeping[self._token])
 
@@ -81,9 +115,17 @@ class Errands:
         self._again = [(at, what) for at, what in self._again if at > self.now.mono_ns]
         for what in due:
             if isinstance(what, Keep):
-                self.keep(what.halts, what.position)
+                if what.token == self._last_keep:  # a later one knows more, and is not to be overwritten
+                    self.keep(what.halts, what.position)
+            elif isinstance(what, Post):
+                self._send_letters(what.letters)
             else:
                 self._send(what)
+
+    def _send_letters(self, letters: tuple[Letter, ...]) -> None:
+        self._token += 1
+        self._posting[self._token] = Post(self._token, letters)
+        self.ask(self._posting[self._token])
 
     def _send(self, errand: _Errand) -> None:
         self._token += 1

@@ -28,7 +28,8 @@ REVERTIBLE = frozenset(
         StrikeState.STRIKE_STATE_UNKNOWN,
     }
 )
-"""Outcomes at which there may be a blow to come, or an effect that lasts."""
+"""Outcomes at which there may be a blow to come, or an effect that lasts. A hold's blows come after its victim has
+gone: see `revertible`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Flight:
     again_ns: int = 0  # mono: no permit is asked for before
     withheld: str = ""  # why it has no permit yet
     permit_id: str = ""
+    doubted: bool = False  # a grant was reported as failed, and may be committed all the same
     told: bool = False  # the Strike was sent
     sent_ns: int = 0  # mono
     answered: bool = False  # its agent has spoken, since the Revert if there was one
@@ -82,7 +84,7 @@ class Flight:
         """Is an abort over for this one: acknowledged, or past not_after and lease? (rule R11)"""
         if not self.permit_id or self.resolved:
             return not self.effect_open or self._past(now_ns, lease_ms)
-        if self.view.state not in REVERTIBLE or (self.answered and not self.effect_open):
+        if not revertible(self.view) or (self.answered and not self.effect_open):
             return True
         return self._past(now_ns, lease_ms)
 
@@ -127,8 +129,16 @@ def command(flight: Flight, row: RunRow, intake: Intake, link: Link, roster: Ros
     )
 
 
+def revertible(view: StrikeView) -> bool:
+    """Whether an abort has to take it back."""
+    held = view.action.HasField("hold_down") and view.state == StrikeState.STRIKE_STATE_GONE
+    return held or view.state in REVERTIBLE
+
+
 def lasts_ms(action: Action) -> int:
     """How long the action itself goes on after its first blow."""
     if action.HasField("terminate"):
         return action.terminate.grace_ms
+    if action.HasField("hold_down"):
+        return action.hold_down.length_ms
     return action.pause.length_ms if action.HasField("pause") else 0

@@ -69,6 +69,7 @@ def warnings_of(experiment: Intake, hosts: Sequence[HostScan], books: Books) -> 
         warnings += _of_wave(wave, keys)
         warnings += _of_action(wave, hosts, keys)
     warnings += _of_supervision(experiment, hosts)
+    warnings += _of_holds(experiment, hosts)
     services = sorted(
         {key.service for wave in experiment.waves for key in eligible(experiment, hosts, wave.action)}
     )
@@ -94,9 +95,13 @@ def _nothing(experiment: Intake, hosts: Sequence[HostScan]) -> str:
             f"the selector matches nothing on {len(open_hosts)} hosts: "
             "try its terms with `killdeer candidates KEY=VALUE…`"
         )
-    first = found[0].verdict
-    remedy = f"; {first.remedy}" if first.remedy else ""
-    return f"none of the processes that match may be hit; the first: {first.detail or 'not allowed'}{remedy}"
+    return f"none of the {len(found)} that match may be hit; {_first(found)}"
+
+
+def _first(closed: Sequence[Candidate]) -> str:
+    """By name, with why. What to do about it is with its verdict: lines that `plan` shows host by host."""
+    host, verdict = closed[0].identity.host, closed[0].verdict
+    return f"the first, {closed[0].name or 'one'} on {host}: {verdict.detail or 'it is not allowed'}"
 
 
 def _never_by_service(experiment: Intake, hosts: Sequence[HostScan], books: Books) -> dict[str, list[str]]:
@@ -168,10 +173,7 @@ def _of_action(wave: WaveSpec, hosts: Sequence[HostScan], keys: dict[Key, Candid
         and Key(scan.row.host, candidate.service, candidate.ordinal) in others - keys.keys()
     ]
     if closed:
-        verdict = closed[0].verdict
-        remedy = f"; {verdict.remedy}" if verdict.remedy else ""
-        first = f"{verdict.detail}{remedy}"
-        yield f"wave {wave.name!r} cannot hit {len(closed)} that other waves can; the first: {first}"
+        yield f"wave {wave.name!r} cannot hit {len(closed)} that other waves can; {_first(closed)}"
 
 
 def _of_supervision(experiment: Intake, hosts: Sequence[HostScan]) -> Iterator[str]:
@@ -189,6 +191,28 @@ def _of_supervision(experiment: Intake, hosts: Sequence[HostScan]) -> Iterator[s
         hosts_of = sorted({key.host for key in alone if key.service == service})
         named = ", ".join(hosts_of[:HOSTS_NAMED]) + (", …" if len(hosts_of) > HOSTS_NAMED else "")
         yield f"nothing is known to restart {service} on {named} ({count} of it may be hit): it may stay down"
+
+
+def _of_holds(experiment: Intake, hosts: Sequence[HostScan]) -> Iterator[str]:
+    """What may keep a hold from lasting for its time."""
+    lengths = [
+        (wave.action, wave.action.hold_down.length_ms)
+        for wave in experiment.waves
+        if not wave.dry_run and wave.action.HasField("hold_down")
+    ]
+    if not lengths:
+        return
+    action, longest = max(lengths, key=lambda one: one[1])
+    held = eligible(experiment, hosts, action)
+    alone = sorted({key.service for key, candidate in held.items() if not candidate.restarts})
+    if alone:
+        yield f"hold-down has nothing to hold if nothing restarts {', '.join(alone)}: it is a plain kill then"
+    if any(candidate.unit.endswith(".service") and candidate.restarts for candidate in held.values()):
+        yield (
+            "systemd gives a unit up that is started too often, 5 times in 10s unless StartLimitBurst= and "
+            f"StartLimitIntervalSec= say otherwise: a hold of {format_duration(longest)} then ends, and the unit "
+            "is started again where the agent may"
+        )
 
 
 def _of_fleet(limits: RunLimits, books: Books) -> Iterator[str]:

@@ -12,8 +12,10 @@ from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectResponse, Halt, HaltAck, HaltStage, Rearm
 from killdeer.v1.operator_pb2 import HaltHost, HaltResponse, RearmResponse
 from killdeer.v1.process_pb2 import HaltRecord
+from killdeer_coordinator.core.approval import not_to_rearm
 from killdeer_coordinator.core.books import Audited, Books, Decide, Decision, PutHalt, ReleaseHalts
 from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
 from killdeer_coordinator.core.words import Broadcast, Decided, Refuse, Reply
 
@@ -29,20 +31,26 @@ class HaltWatch:
     begun_ns: int
     changed_ns: int
     hosts: dict[str, HaltHost]
+    owing: dict[HaltStage, set[str]]  # hosts that have not acknowledged the stage
     bounds: dict[str, int]  # host -> mono ns by which its right to act is over
     stored: bool = False
     complete_ns: int = 0
     asks: dict[int, HaltResponse | None] = field(default_factory=dict)  # ask -> what it was told last
 
-    def acknowledged(self, host: str, ack: HaltAck, now_ns: int) -> None:
+    def acknowledged(self, host: str, ack: HaltAck, now_ns: int) -> bool:
+        """Whether a stage is now acknowledged by all."""
         if host not in self.hosts:
-            return
+            return False
         known = self.hosts[host]
         known.stage = max(known.stage, ack.stage)
         if ack.stage == HaltStage.HALT_STAGE_REVERTED:
             known.reverted = ack.reverted
             known.left[:] = ack.left
         self.changed_ns = now_ns
+        owed = [hosts for stage, hosts in self.owing.items() if stage <= ack.stage and host in hosts]
+        for hosts in owed:
+            hosts.discard(host)
+        return any(not hosts for hosts in owed)
 
     def response(self, roster: Roster, now_ns: int) -> HaltResponse:
         for host, known in self.hosts.items():
@@ -141,8 +149,11 @@ class Halting:
     def acknowledged(self, link: Link, ack: HaltAck) -> None:
         if ack.stage >= HaltStage.HALT_STAGE_STOPPED:
             link.stopped.add(ack.halt_id)
-        if (watch := self._watches.get(ack.halt_id)) is not None:
-            watch.acknowledged(link.host, ack, self._errands.now.mono_ns)
+        if not self._roster.recognised(link):
+            return  # it may be a clone, while the host itself is cut off and acts until its bound (R23)
+        watch = self._watches.get(ack.halt_id)
+        if watch is not None and watch.acknowledged(link.host, ack, self._errands.now.mono_ns):
+            self._push(watch)  # all others wait for a tick: of a thousand hosts, each answer is a long one
 
     def came(self, link: Link) -> None:
         """A host that came with a halt in its Hello has stopped for it: it keeps halts before it reports them."""
@@ -178,7 +189,7 @@ class Halting:
         self._broadcast(ConnectResponse(halt=Halt(halt=record)))
         hosts, bounds = {}, {}
         for host in self._roster.hosts():
-            bounds[host] = self._roster.right_until(host)
+            bounds[host] = self._roster.right_until(host, now.mono_ns)
             link = self._roster.link_of(host)
             hosts[host] = HaltHost(
                 host=host,
@@ -187,7 +198,12 @@ class Halting:
                 no_rtc=link is not None and not link.hello.has_rtc,
             )
         self._watches[record.id] = HaltWatch(
-            record=record, begun_ns=now.mono_ns, changed_ns=now.mono_ns, hosts=hosts, bounds=bounds
+            record=record,
+            begun_ns=now.mono_ns,
+            changed_ns=now.mono_ns,
+            hosts=hosts,
+            bounds=bounds,
+            owing={stage: set(hosts) for stage in (HaltStage.HALT_STAGE_STOPPED, HaltStage.HALT_STAGE_REVERTED)},
         )
         for link in self._roster.served():
             if known and record.id in link.stopped:
@@ -199,6 +215,9 @@ class Halting:
             self._watches[halt_id].stored = True
 
     def _rearmed(self, ask: int, who: str, active: tuple[HaltRecord, ...], decided: Decided) -> None:
+        if isinstance(no := decided.answer, Refused):
+            self._errands.ask(Refuse(ask=ask, code=no.code, message=no.message, remedy=no.remedy))
+            return
         if decided.failure:
             message = f"cannot rearm: the release cannot be stored: {decided.failure}; the fleet stays halted"
             self._errands.ask(
@@ -249,9 +268,11 @@ def _put(record: HaltRecord) -> Decide:
 
 
 def _release(active: tuple[HaltRecord, ...], who: str, reason: str) -> Decide:
-    """Exactly the halts that the operator was shown: one that crosses the rearm stays."""
+    """Exactly the halts that the operator was shown: one that crosses the rearm stays. Answers Refused, or None."""
 
     def decide(books: Books) -> Decision:
+        if (no := not_to_rearm(books, who)) is not None:
+            return Decision(answer=no)
         missing = tuple(PutHalt(record) for record in active if record.id not in books.halts.engaged)
         released = tuple(record.id for record in active)
         audit = tuple(Audited(who, "halt.released", halt_id, reason) for halt_id in released)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from killdeer.v1.operator_pb2 import PermitView, StrikeView
 from killdeer.v1.process_pb2 import StrikeState
 from killdeer_coordinator.core.allowance import limit_views, set_limit
+from killdeer_coordinator.core.approval import not_to_clear
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
@@ -123,7 +124,6 @@ def clear(permit_id: str, who: str, reason: str) -> Decide:
         permit = books.permits.get(permit_id)
         if permit is None or permit.released_ms:
             return Decision(answer=_unknown("held permit", permit_id))
-        run = books.runs.get(permit.run_id) or books.ended.get(permit.run_id)
         if not reason.strip():
             return Decision(
                 answer=Refused(
@@ -133,14 +133,8 @@ def clear(permit_id: str, who: str, reason: str) -> Decide:
                     remedy="say why its service is well: --reason TEXT",
                 )
             )
-        if run and run.environment == "production" and who in (run.owner, run.started_by):
-            return Decision(
-                answer=Refused(
-                    code="PERMISSION_DENIED",
-                    message=f"cannot clear the permit {permit_id}: in production the run's own owner may not",
-                    remedy="ask another approver",
-                )
-            )
+        if (no := not_to_clear(books, permit, who)) is not None:
+            return Decision(answer=no)
         put = replace(permit, released_ms=max(books.now_ms, permit.granted_ms), released_why=f"cleared by {who}")
         details: dict[str, object] = {"run": permit.run_id, "host": permit.host, "service": permit.service}
         entry = Audited(who, "permit.cleared", permit_id, reason, details)

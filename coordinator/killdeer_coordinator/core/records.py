@@ -31,6 +31,26 @@ def started(row: RunRow) -> Decide:
     return decide
 
 
+def never_begun(run_id: str, why: str) -> Decide:
+    """Ends a run whose start was reported as failed, where it was committed all the same."""
+
+    def decide(books: Books) -> Decision:
+        known = books.runs.get(run_id)
+        if known is None:
+            return Decision()
+        put = replace(
+            known,
+            fence=known.fence + 1,
+            state=RunState.RUN_STATE_ENDED,
+            verdict=RunVerdict.RUN_VERDICT_ABORTED,
+            why=why,
+            ended_ms=books.now_ms,
+        )
+        return Decision((PutRun(put),), (Audited(WHO, "run.ended", run_id, why, {"verdict": "aborted"}),))
+
+    return decide
+
+
 def earlier(key: str) -> Decide:
     """Answers the id of the run that this key has started; empty: none."""
     return lambda books: Decision(answer=books.run_of_key(key) if key else "")
@@ -61,6 +81,23 @@ def aborting(row: RunRow, who: str, why: str) -> Decide:
             return Decision()
         put = replace(known, state=RunState.RUN_STATE_ABORTING, why=why)
         return Decision((PutRun(put),), (Audited(who, "run.aborted", row.run_id, why),))
+
+    return decide
+
+
+def aborted_by(who: str, reason: str) -> str:
+    return f"aborted by {who}{f': {reason}' if reason else ''}"
+
+
+def aborted_elsewhere(run_id: str, who: str, why: str) -> Decide:
+    """For the run's driver to find. Answers the RunRow, or None where no such run goes on."""
+
+    def decide(books: Books) -> Decision:
+        known = books.runs.get(run_id)
+        if known is None or known.state != RunState.RUN_STATE_RUNNING:
+            return Decision(answer=known)
+        put = replace(known, state=RunState.RUN_STATE_ABORTING, why=why)
+        return Decision((PutRun(put),), (Audited(who, "run.aborted", run_id, why),), put)
 
     return decide
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import Heartbeat, Hello
 from killdeer.v1.process_pb2 import HaltRecord, StorePosition
-from killdeer_coordinator.core.books import Books
+from killdeer_coordinator.core.books import Books, HostRow
+from killdeer_coordinator.core.words import Now
 
 NS_PER_MS = 1_000_000
 
@@ -38,6 +39,8 @@ class Link:
     answered_boot_ns: int = 0  # the agent's stamp of the last heartbeat that was answered; 0: none
     lease_until_ns: int = 0  # mono, as counted from the sending of the renewal
     stopped: set[str] = field(default_factory=set)  # ids of halts it has acknowledged, or came with
+    served_ns: int = 0  # mono, since when
+    far: str = ""  # the coordinator that serves it; empty: this one
 
     def leased(self, now_ns: int) -> bool:
         return self.served and now_ns < self.lease_until_ns
@@ -46,6 +49,7 @@ class Link:
 @dataclass(slots=True, kw_only=True)
 class Roster:
     coordinator: str = ""
+    instance: str = ""  # of this start; empty: no other coordinator shares the store
     lease_ms: int = 0
     heartbeat_ms: int = 0
     started_ns: int = 0  # mono
@@ -53,16 +57,56 @@ class Roster:
     position: StorePosition = field(default_factory=StorePosition)
     books: Books | None = None  # as of the latest read
     read_begun_ns: int | None = None
+    read_ended_ns: int = 0
     taken_over: bool = False  # the runs of the coordinator before this one are ended in the books
     links: dict[int, Link] = field(default_factory=dict)
     rights: dict[str, int] = field(default_factory=dict)  # host -> mono ns: hosts that were connected
+    heard_unix_ms: dict[str, int] = field(default_factory=dict)  # host -> when it was heard last: the same
+    far: dict[str, Link] = field(default_factory=dict)  # host -> its link to another coordinator
+    _serving: dict[str, Link] = field(default_factory=dict)  # by host
+
+    def serve(self, link: Link) -> None:
+        """Its host has no other link that is served."""
+        link.served = True
+        self._serving[link.host] = link
+
+    def drop(self, number: int) -> Link | None:
+        link = self.links.pop(number, None)
+        if link is not None and self._serving.get(link.host) is link:
+            del self._serving[link.host]
+        return link
 
     def served(self) -> list[Link]:
         """By host."""
-        return sorted((link for link in self.links.values() if link.served), key=lambda link: link.host)
+        return [self._serving[host] for host in sorted(self._serving)]
 
     def link_of(self, host: str) -> Link | None:
-        return next((link for link in self.links.values() if link.served and link.host == host), None)
+        return self._serving.get(host)
+
+    def way_to(self, host: str) -> Link | None:
+        """Its link, here or to another coordinator."""
+        return self._serving.get(host) or self.far.get(host)
+
+    def reachable(self) -> list[Link]:
+        """By host, here or on another coordinator."""
+        return [link for host in sorted(self._serving.keys() | self.far.keys()) if (link := self.way_to(host))]
+
+    def store_ms(self, now: Now) -> tuple[int, int]:
+        """The store's clock now, at the earliest and at the latest, as far as the last read tells."""
+        if not self.instance or self.books is None or self.read_begun_ns is None:
+            return now.unix_ms, now.unix_ms  # it is this machine's
+        since_ms = [(now.mono_ns - at_ns) // NS_PER_MS for at_ns in (self.read_ended_ns, self.read_begun_ns)]
+        return self.books.now_ms + since_ms[0], self.books.now_ms + since_ms[1] + 1
+
+    def put(self, row: HostRow) -> None:
+        """As it was committed just now; the next read of the store has it too."""
+        if self.books is not None:
+            self.books.hosts[row.host] = row
+
+    def recognised(self, link: Link) -> bool:
+        """Is it the host that was served last, as far as can be told without asking the store?"""
+        row = self.books.hosts.get(link.host) if self.books else None
+        return link.served or (row is not None and link.hello.session in row.good_sessions)
 
     def store_fresh(self, now_ns: int) -> bool:
         return self.read_begun_ns is not None and now_ns - self.read_begun_ns < FRESH_NS
@@ -81,19 +125,29 @@ class Roster:
         known = set(self.books.hosts) if self.books else set()
         return sorted(known | {link.host for link in self.links.values()} | set(self.rights))
 
-    def right_until(self, host: str) -> int:
+    def right_until(self, host: str, now_ns: int) -> int:
         """Mono ns by which this host's right to act has ended, if it is not renewed.
 
-        A host not seen since the start may hold the longest lease ever stored for it, from the coordinator
-        before this one, whose last renewal rested on a read begun less than two seconds before (rule R9).
+        Where others share the store, any of them may serve it by now, and have renewed its lease on a read begun
+        less than two seconds before this moment (rule R9). A host not seen since the start may hold the longest
+        lease ever stored for it, from the coordinator before this one.
         """
-        if (link := self.link_of(host)) is not None:
-            return max(link.lease_until_ns, self.rights.get(host, 0))
-        if host in self.rights:
-            return self.rights[host]
         row = self.books.hosts.get(host) if self.books else None
-        longest = row.longest_lease_ms if row else self.lease_ms
-        return self.started_ns + FRESH_NS + right_ns(longest)
+        right = FRESH_NS + right_ns(row.longest_lease_ms if row else self.lease_ms)
+        elsewhere = now_ns + right if self._others(right) else 0
+        if (link := self.link_of(host)) is not None:
+            return max(link.lease_until_ns, self.rights.get(host, 0), elsewhere)
+        return max(self.rights.get(host, self.started_ns + right), elsewhere)
+
+    def _others(self, right: int) -> bool:
+        """May another coordinator have given a right that lasts so long, and is not over?"""
+        if not self.instance or self.books is None:
+            return bool(self.instance)
+        return any(
+            row.seen_ms or (self.books.now_ms - row.since_ms) * NS_PER_MS < right
+            for row in self.books.coordinators.values()
+            if row.coordinator != self.coordinator
+        )
 
     def stop_order(self, open_hosts: Iterable[str]) -> list[int]:
         """Every link, those whose host has an open strike first."""

@@ -14,14 +14,14 @@ from killdeer.v1.process_pb2 import StrikeState
 from killdeer_coordinator.core import records, strikes
 from killdeer_coordinator.core.books import RunRow
 from killdeer_coordinator.core.errands import Errands
-from killdeer_coordinator.core.flight import REVERTIBLE, Flight
+from killdeer_coordinator.core.flight import Flight, revertible
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.lines import outcome, place, sentence, word
 from killdeer_coordinator.core.roster import Roster
 from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.strikes import Told
 from killdeer_coordinator.core.targets import Same
-from killdeer_coordinator.core.words import Decided, Tell
+from killdeer_coordinator.core.words import Decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Run:
         self.waves_done = 0
         self.struck_out = False  # no victim is drawn any more
         self.ending = False  # its end is on its way to the store
+        self.begun_ns = ground.errands.now.mono_ns  # its start is in the store since then, or before
         self.log: list[str] = []
         self.version = 0
         self._ground = ground
@@ -97,7 +98,7 @@ class Run:
         self._sentence = (verdict, why)
         self.say(f"ending: {why}")
         for flight in self.flights.values():
-            if flight.permit_id and flight.view.state in REVERTIBLE:
+            if flight.permit_id and revertible(flight.view):
                 self.revert(flight)
         if verdict == RunVerdict.RUN_VERDICT_HALTED:
             self.expire_all("the fleet was halted before its turn", StrikeState.STRIKE_STATE_HALTED)
@@ -108,10 +109,9 @@ class Run:
     def revert(self, flight: Flight) -> None:
         """Told at once where there is a link; else as its host rejoins."""
         flight.answered = False
-        link = self._ground.roster.link_of(flight.host)
+        link = self._ground.roster.way_to(flight.host)
         if link is not None:
-            frame = ConnectResponse(revert=Revert(command_id=flight.view.command_id))
-            self._ground.errands.ask(Tell(link.number, frame))
+            self._ground.errands.tell(link, ConnectResponse(revert=Revert(command_id=flight.view.command_id)))
 
     def expire_all(self, why: str = "", state: StrikeState = StrikeState.STRIKE_STATE_EXPIRED) -> None:
         """No victim is drawn any more, and those that wait for a permit get none."""
@@ -126,6 +126,8 @@ class Run:
             flight.view, decide = strikes.turn_never_came(flight.view, self.row.run_id, state, detail)
             self._ground.errands.insist(decide)
             self.say(outcome(flight.view))
+            if flight.doubted:
+                self.revert(flight)  # so that its id is used up, and a permit that it may have is given back
 
     def give_up_overdue(self) -> None:
         recovery_ms = self.intake.recover_within_ms + self.intake.stable_for_ms

@@ -1,18 +1,19 @@
 """All runs of this coordinator: their drivers, the agents' words on their strikes, and who watches them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from killdeer.v1.agent_pb2 import Ack, ConnectResponse, Revert, StrikeUpdate
-from killdeer.v1.operator_pb2 import RunVerdict, RunView, WatchRunResponse
+from killdeer.v1.agent_pb2 import Ack, ConnectRequest, ConnectResponse, Revert, StrikeUpdate
+from killdeer.v1.operator_pb2 import RunState, RunVerdict, RunView, WatchRunResponse
 from killdeer.v1.process_pb2 import HaltRecord
-from killdeer_coordinator.core import strikes
-from killdeer_coordinator.core.books import RunRow, StrikeRow
+from killdeer_coordinator.core import letters, strikes
+from killdeer_coordinator.core.books import Books, RunRow, StrikeRow
 from killdeer_coordinator.core.drive import Drive
 from killdeer_coordinator.core.errands import Errands
-from killdeer_coordinator.core.flight import REVERTIBLE
+from killdeer_coordinator.core.flight import revertible
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.limits import held
+from killdeer_coordinator.core.records import aborted_by
 from killdeer_coordinator.core.roster import Link, Roster
 from killdeer_coordinator.core.run import Ground, Run
 from killdeer_coordinator.core.scans import Scans
@@ -39,6 +40,7 @@ class Runs:
     _runs: dict[str, Run] = field(default_factory=dict)  # oldest first
     _drives: dict[str, Drive] = field(default_factory=dict)
     _watchers: dict[int, _Watcher] = field(default_factory=dict)
+    _orphans: dict[str, str] = field(default_factory=dict)  # command -> host: to be reverted when it is in reach
 
     def begin(self, row: RunRow, intake: Intake) -> Run:
         ground = Ground(self.roster, self.errands, self.scans, self.busy)
@@ -87,26 +89,61 @@ class Runs:
         """An agent's word on a strike: committed, then acknowledged, whatever became of its run (R16)."""
         self.errands.insist(strikes.told(link.host, update), lambda decided: self._told(link, update, decided))
 
-    def welcomed(self, link: Link, open_strikes: Sequence[StrikeRow]) -> None:
-        """A host is back. Strikes that nobody waits for any more, or that were never sent, are reverted."""
+    def heard_of(self, host: str, update: StrikeUpdate) -> None:
+        """The same, of a host on another coordinator, which has acknowledged it: the books know it already."""
+        self.errands.insist(strikes.told(host, update), lambda decided: self._learnt(update, decided))
+
+    def welcomed(
+        self, link: Link, open_strikes: Sequence[StrikeRow], elsewhere: Collection[str] = frozenset()
+    ) -> None:
+        """A host is back. Strikes that nobody waits for any more, or that were never sent, are reverted; those of
+        runs that go on elsewhere are their drivers' to revert."""
         for row in open_strikes:
+            if row.run_id in elsewhere:
+                continue
             run = self._runs.get(row.run_id)
             flight = run.flights.get(row.view.command_id) if run else None
             if run is not None and flight is not None and run.running and flight.told:
                 continue  # Welcome has asked about it, and its agent goes on with it
             if flight is not None:
                 flight.answered = False
-            if row.view.state in REVERTIBLE:
+            if revertible(row.view):
                 frame = ConnectResponse(revert=Revert(command_id=row.view.command_id))
                 self.errands.ask(Tell(link.number, frame))
+
+    def moved(self, link: Link) -> None:
+        """A host that another coordinator serves now: the same, for the runs driven here."""
+        for run in self._runs.values():
+            for flight in run.flights.values():
+                waited_for = run.running and flight.told
+                if flight.host == link.host and flight.permit_id and not waited_for and revertible(flight.view):
+                    run.revert(flight)
+
+    def orphaned(self, open_strikes: Sequence[StrikeRow]) -> None:
+        """Strikes of runs that were ended for another coordinator: reverted as soon as their hosts are in reach."""
+        self._orphans |= {row.view.command_id: row.view.victim.host for row in open_strikes if revertible(row.view)}
+        self._revert_orphans()
+
+    def compared(self, books: Books, begun_ns: int) -> None:
+        """What another coordinator has made of the runs driven here: aborted them, or ended them (rule R24)."""
+        for run in list(self._runs.values()):
+            known = books.runs.get(run.row.run_id)
+            if run.ended or run.ending or begun_ns <= run.begun_ns:
+                continue
+            if known is None or known.fence != run.row.fence:
+                run.end_early(
+                    RunVerdict.RUN_VERDICT_ABORTED, "another coordinator has ended it, as this one was away"
+                )
+            elif known.state == RunState.RUN_STATE_ABORTING and run.running:
+                run.end_early(RunVerdict.RUN_VERDICT_ABORTED, known.why)
+            self._advance(run)
 
     def halted(self, record: HaltRecord) -> None:
         for run in list(self._runs.values()):
             self._halt(run, record)
 
     def abort(self, run: Run, who: str, reason: str) -> None:
-        why = f"aborted by {who}{f': {reason}' if reason else ''}"
-        run.end_early(RunVerdict.RUN_VERDICT_ABORTED, why, who)
+        run.end_early(RunVerdict.RUN_VERDICT_ABORTED, aborted_by(who, reason), who)
         self._advance(run)
 
     def watch(self, ask: int, run: Run) -> None:
@@ -131,6 +168,7 @@ class Runs:
     def tick(self) -> None:
         for run in list(self._runs.values()):
             self._advance(run)
+        self._revert_orphans()
         for ask, watcher in list(self._watchers.items()):
             self._push(ask, watcher)
         watched = {id(watcher.run) for watcher in self._watchers.values()}
@@ -152,6 +190,13 @@ class Runs:
         if link.number in self.roster.links:
             self.errands.ask(Tell(link.number, ConnectResponse(ack=Ack(number=update.number))))
         told = decided.answer
+        if isinstance(told, strikes.Told) and told.driver not in ("", self.roster.coordinator):
+            frame = ConnectRequest(strike_update=update)
+            self.errands.post(letters.from_host(self.roster.coordinator, told.driver, link, frame))
+        self._learnt(update, decided)
+
+    def _learnt(self, update: StrikeUpdate, decided: Decided) -> None:
+        told = decided.answer
         if not isinstance(told, strikes.Told):
             return
         run = self._runs.get(told.run_id)
@@ -160,6 +205,12 @@ class Runs:
             self._advance(run)
         if told.released:
             self.nudge()
+
+    def _revert_orphans(self) -> None:
+        for command_id, host in list(self._orphans.items()):
+            if (link := self.roster.way_to(host)) is not None:
+                self.errands.tell(link, ConnectResponse(revert=Revert(command_id=command_id)))
+                del self._orphans[command_id]
 
     def _push(self, ask: int, watcher: _Watcher) -> None:
         run = watcher.run

@@ -7,7 +7,6 @@ from killdeer.v1.agent_pb2 import Candidates, ConnectResponse, Scan
 from killdeer.v1.process_pb2 import Action, Candidate, Reason, Selector
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
-from killdeer_coordinator.core.words import Tell
 
 DEADLINE_MS = 5_000
 ON_ITS_WAY_MS = 500  # so that the agent's own answer that it took too long still arrives in time
@@ -19,7 +18,7 @@ class Survey:
 
     action: Action
     begun_ns: int  # mono
-    begun_unix_ms: int
+    begun_store_ms: int  # store's clock, at the earliest
     answers: dict[str, Candidates]
 
     def found(self) -> list[Candidate]:
@@ -65,16 +64,20 @@ class Scans:
         now = self.errands.now
         self._count += 1
         scan_id = f"scan-{self._count}"
+        if self.roster.instance:  # so that the answer finds its way back from another coordinator
+            scan_id += f"@{self.roster.coordinator}"
         scan = Scan(scan_id=scan_id, selector=selector, action=action, deadline_ms=deadline_ms - ON_ITS_WAY_MS)
         asked = [link for link in links if link.leased(now.mono_ns)]
         self._under_way[scan_id] = _UnderWay(
-            survey=Survey(action=action, begun_ns=now.mono_ns, begun_unix_ms=now.unix_ms, answers={}),
+            survey=Survey(
+                action=action, begun_ns=now.mono_ns, begun_store_ms=self.roster.store_ms(now)[0], answers={}
+            ),
             waiting={link.number: link.host for link in asked},
             then=then,
             deadline_ns=now.mono_ns + deadline_ms * NS_PER_MS,
         )
         for link in asked:
-            self.errands.ask(Tell(link.number, ConnectResponse(scan=scan)))
+            self.errands.tell(link, ConnectResponse(scan=scan))
         self._finish(scan_id)
 
     def answered(self, link: Link, candidates: Candidates) -> None:

@@ -4,7 +4,7 @@ The coordinator counts an agent's right to act from when it sends the renewal. A
 hears halts and nothing else; one that has been silent for longer than its right is dismissed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from killdeer.v1.agent_pb2 import (
     ConnectResponse,
@@ -15,19 +15,21 @@ from killdeer.v1.agent_pb2 import (
     Welcome,
 )
 from killdeer.v1.process_pb2 import Reason
-from killdeer_coordinator.core.admission import Admission, admit, heard, open_strike
-from killdeer_coordinator.core.books import StrikeRow
+from killdeer_coordinator.core.admission import Admission, admit, heard, last_heard, open_strike
+from killdeer_coordinator.core.books import Decide, HostRow, StrikeRow
 from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.gate import Gate, some_time
 from killdeer_coordinator.core.halting import Halting
 from killdeer_coordinator.core.roster import Link, Roster, right_ns
 from killdeer_coordinator.core.words import Decided, Dismiss, Joined, Tell
 
 QUARANTINE_RETRY_MS = 30_000
-STORE_RETRY_MS = 2_000
+STORE_RETRY_MS = 4_000
 DRAIN_SPREAD_MS = 5_000  # agents told to leave come back over this long
 
-Welcomed = Callable[[Link, Sequence[StrikeRow]], None]
-"""Told after each Welcome, with the strikes that are held open on that host."""
+Welcomed = Callable[[Link, Sequence[StrikeRow], Collection[str]], None]
+"""Told after each Welcome, with the strikes that are held open on that host, and the ids of those runs among theirs
+that another coordinator drives on."""
 
 Lost = Callable[[Link], None]
 
@@ -41,8 +43,11 @@ class Sessions:
         self._halting = halting
         self._welcomed = welcomed
         self._lost = lost
+        self._gate = Gate(roster, errands)
         self._hearing: set[int] = set()  # links whose first heartbeat is on its way to the store
         self._parted: set[int] = set()  # links that said Goodbye
+        self._boots: dict[str, str] = {}  # host -> boot id of its last link that was served here
+        self._left: dict[str, tuple[str, int]] = {}  # (session, when it was heard last): not in the store yet
 
     def joined(self, joined: Joined) -> None:
         now_ns, link_number = self._errands.now.mono_ns, joined.link
@@ -63,20 +68,27 @@ class Sessions:
         for halt in self._roster.halts.active:  # before the store is asked: a halt waits for nothing
             if halt.id not in link.stopped:
                 self._tell(link, ConnectResponse(halt=Halt(halt=halt)))
-        self._errands.transact(
-            admit(
-                joined.host,
-                joined.hello,
-                joined.token,
-                self._roster.lease_ms,
-                self._roster.halts,
-                self._errands.now.unix_ms,
-            ),
-            lambda decided: self._admitted(link, decided),
+        if self._of_another_boot(link):
+            detail = "an earlier boot of this host may act still: it is served once that right is over"
+            self._dismiss(link, Reason.REASON_NO_ANSWER, detail, some_time(link.token, STORE_RETRY_MS))
+            return
+        if self._gate.full:
+            detail = "too many agents come at once: this one's turn is later"
+            self._dismiss(link, Reason.REASON_NO_ANSWER, detail, some_time(link.token))
+            return
+        self._gate.wait(
+            link, lambda: self._admit(link), lambda answer, decided: self._admitted(link, answer, decided)
         )
 
+    def _of_another_boot(self, link: Link) -> bool:
+        """A machine that boots has lost its right; a copy of its disk comes while the original has it. To serve that
+        one would be to take its word for what became of the other's victims."""
+        older, boot_id = self._roster.link_of(link.host), self._boots.get(link.host, link.hello.boot_id)
+        right_ns = older.lease_until_ns if older is not None else self._roster.rights.get(link.host, 0)
+        return boot_id != link.hello.boot_id and self._errands.now.mono_ns < right_ns
+
     def left(self, number: int) -> None:
-        link = self._roster.links.pop(number, None)
+        link = self._roster.drop(number)
         self._hearing.discard(number)
         if link is None:
             return
@@ -86,6 +98,8 @@ class Sessions:
             self._roster.rights[link.host] = self._errands.now.mono_ns if parted else link.lease_until_ns
             if not parted:
                 self._errands.note("host.lost", host=link.host)
+            self._roster.heard_unix_ms[link.host] = link.heard_unix_ms
+            self._left[link.host] = (link.token, link.heard_unix_ms)
             self._lost(link)
         self._parted.discard(number)
 
@@ -93,19 +107,34 @@ class Sessions:
         self._parted.add(link.number)
         self._errands.note("host.goodbye", host=link.host, reason=goodbye.reason)
 
+    def superseded(self, link: Link, row: HostRow) -> None:
+        """The store knows better than this link: a newer session, on another coordinator, or a quarantine."""
+        if row.quarantined:
+            self._dismiss(link, Reason.REASON_QUARANTINED, row.quarantined, QUARANTINE_RETRY_MS)
+        else:
+            detail = f"a newer link of this host, to the coordinator {row.coordinator}, has replaced this one"
+            self._dismiss(link, Reason.REASON_UNSPECIFIED, detail)
+
     def heartbeat(self, link: Link, heartbeat: Heartbeat) -> None:
         link.heartbeat = heartbeat
         if link.heard:
             self._renew(link)
         elif link.number not in self._hearing:
             self._hearing.add(link.number)
-            self._errands.transact(heard(link.host, link.token), lambda decided: self._heard(link, decided))
+            decide = heard(link.host, link.token)
+            self._gate.wait(link, lambda: decide, lambda answer, decided: self._heard(link, answer))
 
     def tick(self) -> None:
         silent_ns = right_ns(self._roster.lease_ms)
         for link in list(self._roster.links.values()):
             if self._errands.now.mono_ns - link.heard_ns > silent_ns:
                 self._dismiss(link, Reason.REASON_NO_ANSWER, "nothing was heard for longer than the lease")
+        self._put_left()
+
+    def begin_anew(self, why: str) -> None:
+        """Every host says Hello again, and is asked about what the books hold open on it (rule R22)."""
+        for link in list(self._roster.links.values()):
+            self._dismiss(link, Reason.REASON_UNSPECIFIED, why, some_time(link.token))
 
     def drain(self) -> None:
         """Tell all agents to leave, and to come back spread over time."""
@@ -113,15 +142,32 @@ class Sessions:
         for place, link in enumerate(links):
             retry_ms = 1 + DRAIN_SPREAD_MS * place // max(1, len(links))
             self._dismiss(link, Reason.REASON_STOPPING, "this coordinator stops", retry_ms)
+        self._put_left()
 
-    def _admitted(self, link: Link, decided: Decided) -> None:
-        if self._roster.links.get(link.number) is not link:
-            return
-        if decided.failure or not isinstance(decided.answer, Admission):
+    def _put_left(self) -> None:
+        """For `killdeer hosts` after a restart; nothing rests on it, so it is tried once."""
+        if self._left:
+            self._errands.transact(last_heard(self._left), lambda decided: None)
+            self._left = {}
+
+    def _admit(self, link: Link) -> Decide:
+        roster = self._roster
+        return admit(
+            link.host,
+            link.hello,
+            link.token,
+            roster.lease_ms,
+            roster.halts,
+            self._errands.now.unix_ms,
+            coordinator=roster.coordinator,
+        )
+
+    def _admitted(self, link: Link, admission: object, decided: Decided) -> None:
+        if not isinstance(admission, Admission):
             detail = f"no session can be stored: {decided.failure}"
-            self._dismiss(link, Reason.REASON_NO_ANSWER, detail, STORE_RETRY_MS)
+            self._dismiss(link, Reason.REASON_NO_ANSWER, detail, some_time(link.token, STORE_RETRY_MS))
             return
-        admission = decided.answer
+        self._roster.put(admission.row)
         self._halting.learn(admission.halts)
         if admission.quarantined:
             detail = (
@@ -136,7 +182,9 @@ class Sessions:
         older = self._roster.link_of(link.host)
         if older is not None:
             self._dismiss(older, Reason.REASON_UNSPECIFIED, "a newer link of this host has replaced this one")
-        link.served = True
+        self._roster.serve(link)
+        self._boots[link.host] = link.hello.boot_id
+        link.served_ns = self._errands.now.mono_ns
         self._tell(
             link,
             ConnectResponse(
@@ -151,13 +199,12 @@ class Sessions:
             ),
         )
         self._halting.came(link)
-        self._welcomed(link, admission.open)
+        self._welcomed(link, admission.open, admission.elsewhere)
 
-    def _heard(self, link: Link, decided: Decided) -> None:
+    def _heard(self, link: Link, row: object) -> None:
         self._hearing.discard(link.number)
-        if self._roster.links.get(link.number) is not link or decided.failure:
-            return
-        if decided.answer is True:
+        if isinstance(row, HostRow):
+            self._roster.put(row)
             link.heard = True
             self._renew(link)
 

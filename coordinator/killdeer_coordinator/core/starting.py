@@ -6,7 +6,7 @@ from killdeer.v1.operator_pb2 import PlanRequest, PlanResponse, RunRequest, RunR
 from killdeer_coordinator.core.books import RunRow
 from killdeer_coordinator.core.drafts import Draft, Drafts
 from killdeer_coordinator.core.errands import Errands
-from killdeer_coordinator.core.records import earlier, halted, started
+from killdeer_coordinator.core.records import earlier, halted, never_begun, started
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.roster import Roster, describe
 from killdeer_coordinator.core.runs import Runs
@@ -66,8 +66,9 @@ class Starting:
             limits=intake.limits,
             state=RunState.RUN_STATE_RUNNING,
             waves_total=len(intake.waves),
+            driver=self.roster.coordinator,
         )
-        self.errands.transact(started(row), lambda decided: self._started(ask, draft, decided))
+        self.errands.transact(started(row), lambda decided: self._started(ask, row.run_id, draft, decided))
 
     def _unfit(self, asked: RunRequest, draft: Draft) -> Refused | None:
         if active := self.roster.halts.active:
@@ -91,9 +92,11 @@ class Starting:
             )
         return None
 
-    def _started(self, ask: int, draft: Draft, decided: Decided) -> None:
+    def _started(self, ask: int, run_id: str, draft: Draft, decided: Decided) -> None:
         answer = decided.answer
         if decided.failure:
+            # It may be in the books all the same, where nobody would drive it and nothing end it.
+            self.errands.insist(never_begun(run_id, f"its start could not be stored: {decided.failure}"))
             message = f"cannot run: the start cannot be stored: {decided.failure}"
             self._refuse(ask, Refused(code="UNAVAILABLE", message=message, remedy="see `killdeer status`"))
         elif isinstance(answer, Refused):

@@ -41,6 +41,7 @@ class Told:
     run_id: str
     view: StrikeView
     released: bool
+    driver: str = ""  # of its run, while that goes on
 
 
 def hit(view: StrikeView) -> bool:
@@ -69,6 +70,7 @@ def merged(known: StrikeView, update: StrikeUpdate) -> StrikeView:
     if update.HasField("successor"):
         view.successor.CopyFrom(update.successor)
     view.changed = known.changed or update.changed
+    view.cut_short = known.cut_short or update.cut_short
     view.events_lost = max(known.events_lost, update.events_lost)
     if view.state == StrikeState.STRIKE_STATE_RECOVERED and not view.recovered_after_ns:
         first = min((blow.sent_boot_ns for blow in view.blows if not blow.revert), default=0)
@@ -92,7 +94,9 @@ def told(host: str, update: StrikeUpdate) -> Decide:
         released = (
             permit is not None and not permit.released_ms and isinstance(after, Permit) and bool(after.released_ms)
         )
-        return replace(decision, answer=Told(run_id=row.run_id, view=view, released=released))
+        run = books.runs.get(row.run_id)
+        told = Told(run_id=row.run_id, view=view, released=released, driver=run.driver if run else "")
+        return replace(decision, answer=told)
 
     return decide
 

@@ -5,6 +5,7 @@ is sent again: every run under way is ended as aborted, its fence goes up, and i
 their agents rejoin. Their permits stay held until the agents' own words release them.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from killdeer.halts import Halts
@@ -15,13 +16,16 @@ from killdeer_coordinator.core.books import (
     Audited,
     Books,
     Change,
+    CoordinatorRow,
     Decide,
     Decision,
+    PutCoordinator,
     PutHalt,
     PutRun,
     PutStrike,
     RunRow,
     StrikeRow,
+    VoidLetters,
 )
 from killdeer_coordinator.core.strikes import WITHOUT_A_SIGNAL
 
@@ -33,10 +37,12 @@ RESTARTED = "the coordinator was restarted"
 class TakenOver:
     halts: Halts
     runs: tuple[str, ...]  # ids of those that were ended
+    open: tuple[StrikeRow, ...] = ()  # their strikes whose permits are held
 
 
-def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: int) -> Decide:
-    """Answers TakenOver. `kept` and `position` are those of the state directory."""
+def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: int, instance: str = "") -> Decide:
+    """Answers TakenOver. `kept` and `position` are those of the state directory; with an `instance`, others share
+    the store, and the runs that they drive are theirs."""
 
     def decide(books: Books) -> Decision:
         halts, changes, audit = halts_to_store(books, kept)
@@ -48,50 +54,75 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
                 Audited(WHO, "store.restored", coordinator, lost.reason),
                 Audited(WHO, "halt.engaged", lost.id, lost.reason),
             )
-        for run in books.runs.values():
-            put = _ended(run, halted=bool(halts.active), now_ms=books.now_ms)
-            changes += (PutRun(put),)
-            audit += (Audited(WHO, "run.ended", run.run_id, put.why),)
-        for strike in books.strikes.values():
-            if strike.run_id in books.runs and strike.permit_id:
-                changes += _unheard(strike)
-        return Decision(changes, audit, TakenOver(halts, tuple(books.runs)))
+        if instance:
+            mine = CoordinatorRow(
+                coordinator=coordinator, instance=instance, since_ms=books.now_ms, seen_ms=books.now_ms
+            )
+            changes += (PutCoordinator(mine), VoidLetters(coordinator))
+        runs = [run for run in books.runs.values() if not instance or run.driver in ("", coordinator)]
+        more, entries, open_strikes = end_runs(books, runs, RESTARTED, halted=bool(halts.active))
+        answer = TakenOver(halts, tuple(run.run_id for run in runs), open_strikes)
+        return Decision(changes + more, audit + entries, answer)
 
     return decide
+
+
+def end_runs(
+    books: Books, runs: Collection[RunRow], why: str, *, halted: bool
+) -> tuple[tuple[Change, ...], tuple[Audited, ...], tuple[StrikeRow, ...]]:
+    """What ends them: the changes, their audit entries, and their strikes whose permits are held."""
+    changes: tuple[Change, ...] = ()
+    audit: tuple[Audited, ...] = ()
+    for run in runs:
+        put = _ended(run, why, halted=halted, now_ms=books.now_ms)
+        changes += (PutRun(put),)
+        audit += (Audited(WHO, "run.ended", run.run_id, put.why),)
+    ids = {run.run_id for run in runs}
+    struck = [strike for strike in books.strikes.values() if strike.run_id in ids and strike.permit_id]
+    for strike in struck:
+        changes += _unheard(strike, why)
+    held = {permit.command_id for permit in books.permits.values() if not permit.released_ms}
+    return changes, audit, tuple(strike for strike in struck if strike.view.command_id in held)
 
 
 def restored(shown: StorePosition, by: str, unix_ms: int) -> Decide:
-    """Answers the halts to latch when the store does not contain a position that it had before."""
+    """Answers the halts to latch when the store does not contain a position that it had before; None: it does.
+
+    What runs by these books was ended since, or nobody drives it: it is void.
+    """
 
     def decide(books: Books) -> Decision:
+        if not shown.length or books.position_known(shown):
+            return Decision()
+        changes, audit, _ = end_runs(books, list(books.runs.values()), "the store was restored", halted=True)
         lost = lost_position(books, shown, by, unix_ms)
-        if lost is None:
-            return Decision(answer=Halts())
-        audit = (
+        if lost is None:  # latched already
+            return Decision(changes, audit, Halts())
+        audit += (
             Audited(WHO, "store.restored", by, lost.reason),
             Audited(WHO, "halt.engaged", lost.id, lost.reason),
         )
-        return Decision((PutHalt(lost),), audit, Halts({lost.id: lost}))
+        return Decision((*changes, PutHalt(lost)), audit, Halts({lost.id: lost}))
 
     return decide
 
 
-def _ended(run: RunRow, *, halted: bool, now_ms: int) -> RunRow:
+def _ended(run: RunRow, why: str, *, halted: bool, now_ms: int) -> RunRow:
     verdict = RunVerdict.RUN_VERDICT_HALTED if halted else RunVerdict.RUN_VERDICT_ABORTED
     return replace(
         run,
         fence=run.fence + 1,
         state=RunState.RUN_STATE_ENDED,
         verdict=verdict,
-        why=f"{RESTARTED}{' while the fleet was halted' if halted else ''}",
+        why=f"{why}{' while the fleet was halted' if halted else ''}",
         ended_ms=now_ms,
     )
 
 
-def _unheard(strike: StrikeRow) -> tuple[Change, ...]:
+def _unheard(strike: StrikeRow, why: str) -> tuple[Change, ...]:
     if strike.view.state not in WITHOUT_A_SIGNAL:
         return ()
     view = StrikeView()
     view.CopyFrom(strike.view)
-    view.state, view.detail = StrikeState.STRIKE_STATE_UNKNOWN, f"{RESTARTED} before its host had answered"
+    view.state, view.detail = StrikeState.STRIKE_STATE_UNKNOWN, f"{why} before its host had answered"
     return (PutStrike(replace(strike, view=view)),)

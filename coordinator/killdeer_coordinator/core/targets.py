@@ -19,10 +19,10 @@ def same(identity: Identity) -> Same:
 
 
 def aimed_at(roster: Roster, hosts: Sequence[LabelMatch], environment: str) -> list[Link]:
-    """The served links whose host's labels match, in that environment."""
+    """The links whose host's labels match, in that environment."""
     return [
         link
-        for link in roster.served()
+        for link in roster.reachable()
         if matches(link.host, link.hello.labels, hosts) and link.hello.labels.get("environment") == environment
     ]
 
@@ -56,4 +56,4 @@ def standing(survey: Survey, service: str) -> Standing:
         if count.service == service
     }
     begun = {host: answer.begun_boot_ns for host, answer in survey.answers.items() if not answer.failure}
-    return Standing(service=service, ready_by_host=ready, begun_ms=survey.begun_unix_ms, begun_boot_ns=begun)
+    return Standing(service=service, ready_by_host=ready, begun_ms=survey.begun_store_ms, begun_boot_ns=begun)

@@ -26,7 +26,7 @@ def next_in_line(queue: Iterable[Flight], roster: Roster, now_ns: int) -> tuple[
     for flight in queue:
         if flight.again_ns > now_ns:
             continue
-        link = roster.link_of(flight.host)
+        link = roster.way_to(flight.host)
         if link is not None and link.leased(now_ns):
             return flight, link
         flight.again_ns, flight.withheld = now_ns + RETRY_NS, f"{flight.host} has no lease"
@@ -34,6 +34,7 @@ def next_in_line(queue: Iterable[Flight], roster: Roster, now_ns: int) -> tuple[
 
 
 def request(flight: Flight, row: RunRow, intake: Intake, survey: Survey, link: Link, now: Now) -> GrantRequest:
+    """`now` is by the store's clock, at the latest; so it is below."""
     return GrantRequest(
         permit_id=permit_id(flight),
         command_id=flight.view.command_id,

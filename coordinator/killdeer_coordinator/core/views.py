@@ -39,7 +39,8 @@ def host_views(roster: Roster, now: Now) -> list[HostView]:
     views = []
     for host in roster.hosts():
         row = roster.books.hosts.get(host) if roster.books else None
-        view = host_view(host, row, roster.link_of(host), now)
+        view = host_view(host, row, roster.way_to(host), now)
+        view.last_seen_unix_ms = max(view.last_seen_unix_ms, roster.heard_unix_ms.get(host, 0))
         view.victims = victims.get(host, 0)
         views.append(view)
     return views
@@ -60,6 +61,8 @@ def host_view(host: str, row: HostRow | None, link: Link | None, now: Now) -> Ho
     view.quarantined, view.problem = False, hello.problem
     view.evidence, view.evidence_detail = hello.evidence, hello.evidence_detail
     view.cannot_evaluate.extend(hello.cannot_evaluate)
+    if link.far:  # the rest is known where it is linked
+        return view
     view.lease_left_ms = max(0, link.lease_until_ns - now.mono_ns) // NS_PER_MS
     view.last_seen_unix_ms = link.heard_unix_ms
     if (beat := link.heartbeat) is not None:
@@ -76,10 +79,10 @@ def status(roster: Roster, runs_active: int, who: Operator, now: Now) -> GetStat
     quarantined = sum(1 for row in books.hosts.values() if row.quarantined) if books else 0
     return GetStatusResponse(
         halts=roster.halts.active,
-        hosts_connected=len(roster.served()),
+        hosts_connected=len(roster.reachable()),
         hosts_known=len(roster.hosts()),
         hosts_quarantined=quarantined,
-        runs_active=runs_active,
+        runs_active=max(runs_active, len(books.runs) if books else 0),
         permits_held=len(held(books)) if books else 0,
         store_ok=not trouble,
         store_detail=trouble,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from killdeer_coordinator.core.flight import Flight
+from killdeer_coordinator.core.flight import Flight, lasts_ms
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.roster import NS_PER_MS
 from killdeer_coordinator.core.schedule import Step, WaveSpec
@@ -48,8 +48,10 @@ def begin(spec: WaveSpec, index: int, steps: Sequence[Step], intake: Intake, now
 
 def patience_ms(steps: Sequence[Step], intake: Intake) -> int:
     """How long a wave waits for permits: until its last step, and then as long as all its victims take one after
-    the other, each using all the time it may recover in, its cooldown, and its place under the rate."""
+    the other, each for as long as its action goes on, and using all the time it may recover in, its cooldown, and
+    its place under the rate."""
     victims = sum(step.strikes for step in steps)
     each = intake.recover_within_ms + intake.stable_for_ms + intake.limits.cooldown_ms
     rate = 60_000 * victims // intake.limits.per_minute if intake.limits.per_minute else 0
-    return max((step.at_ms for step in steps), default=0) + victims * each + rate + SPARE_MS
+    acting = sum(step.strikes * lasts_ms(step.action) for step in steps)
+    return max((step.at_ms for step in steps), default=0) + acting + victims * each + rate + SPARE_MS

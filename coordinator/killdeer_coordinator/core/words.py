@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Hello
 from killdeer.v1.process_pb2 import KernelEvent, Reason, StorePosition
-from killdeer_coordinator.core.books import Books, Decide, FleetLimits
+from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Started:
     books: Books | None
     lease_ms: int
     heartbeat_ms: int
+    instance: str = ""  # of this start; empty: no other coordinator shares the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,29 @@ class StoreRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Posted:
+    """Answers Post. `failure` empty: all are in the store."""
+
+    token: int
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Letters that were taken out of the store, in order, by a transaction that began at `begun_ns` (mono); the
+    store's clock then said `now_ms`. Nobody else gets them."""
+
+    begun_ns: int
+    now_ms: int
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Another coordinator has written something: the store is worth a look now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; ten times a second. `fresh` as in Asked."""
 
@@ -131,7 +155,22 @@ class Stop:
     """Drain: tell the agents and end the operators' streams."""
 
 
-Input = Started | Joined | Heard | Left | Asked | Gone | Decided | Kept | StoreRead | Tick | Stop
+Input = (
+    Started
+    | Joined
+    | Heard
+    | Left
+    | Asked
+    | Gone
+    | Decided
+    | Kept
+    | StoreRead
+    | Posted
+    | Delivered
+    | Woken
+    | Tick
+    | Stop
+)
 
 
 # --- effects ------------------------------------------------------------------------------------------------
@@ -207,6 +246,28 @@ class ReadStore:
 
 
 @dataclass(frozen=True, slots=True)
+class Post:
+    """Put letters into the store, after all decisions asked for before: Posted(token)."""
+
+    token: int
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Take this coordinator's letters out of the store; Delivered if there were any."""
+
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """This coordinator must end now, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeepEvents:
     """Append kernel events to the store and to those who watch; no answer."""
 
@@ -222,4 +283,18 @@ class Note:
     fields: dict[str, object]
 
 
-Effect = Tell | Broadcast | Dismiss | Reply | Refuse | Transact | Keep | ReadStore | KeepEvents | Note
+Effect = (
+    Tell
+    | Broadcast
+    | Dismiss
+    | Reply
+    | Refuse
+    | Transact
+    | Keep
+    | ReadStore
+    | Post
+    | Collect
+    | Quit
+    | KeepEvents
+    | Note
+)

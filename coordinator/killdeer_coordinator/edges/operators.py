@@ -1,5 +1,6 @@
 """OperatorService: each call is an ask of the core, or a question to the store that decides nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
@@ -32,6 +33,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 REASON_DOMAIN = "killdeer"
 LISTED_MOST = 1_000
 EXPLAINED_MOST = 50
+# How often a run of another coordinator is looked at.
+LOOK_EVERY_S = 1.0
 # A time that every column can hold.
 FOREVER_MS = 2**62
 
@@ -107,9 +110,16 @@ class Operators(OperatorServiceServicer):
         if run.state == wire.RUN_STATE_ENDED:  # also one of the coordinator before this one
             yield wire.WatchRunResponse(run=run)
             return
+        elsewhere = False
         async with aclosing(self._many(request, context)) as messages:
             async for message in messages:
-                yield message
+                elsewhere = not message.HasField("run")
+                if not elsewhere:
+                    yield message
+        if elsewhere:
+            async with aclosing(self._run_elsewhere(run, context)) as runs:
+                async for run in runs:
+                    yield wire.WatchRunResponse(run=run)
 
     async def Halt(self, request: wire.HaltRequest, context: Context) -> AsyncIterator[wire.HaltResponse]:
         async with aclosing(self._many(request, context)) as messages:
@@ -182,6 +192,16 @@ class Operators(OperatorServiceServicer):
             since_ms = await self._asked(context, lambda store: store.told_since_ms(request.host))
             response.nothing = why_nothing(request.host, request.process, hosts.hosts, since_ms)
         return response
+
+    async def _run_elsewhere(self, run: wire.RunView, context: Context) -> AsyncGenerator[wire.RunView, None]:
+        """A run that another coordinator drives, as the store has it, until it has ended."""
+        run_id = run.run_id
+        yield run
+        while run.state != wire.RUN_STATE_ENDED:
+            await asyncio.sleep(LOOK_EVERY_S)
+            before, run = run, await self._asked(context, lambda store: store.run(run_id))
+            if run != before:
+                yield run
 
     async def _audit_problem(self, context: Context) -> str:
         """Where the chain breaks; empty: nowhere."""

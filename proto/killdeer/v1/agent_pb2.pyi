@@ -67,7 +67,7 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease_renewal: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., scan: _Optional[_Union[Scan, _Mapping]] = ..., strike: _Optional[_Union[Strike, _Mapping]] = ..., revert: _Optional[_Union[Revert, _Mapping]] = ..., halt: _Optional[_Union[Halt, _Mapping]] = ..., rearm: _Optional[_Union[Rearm, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., dismissal: _Optional[_Union[Dismissal, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("host", "boot_id", "session", "labels", "version", "kernel", "evidence", "evidence_detail", "cannot_evaluate", "halts", "open_commands", "position", "has_rtc", "guard_version", "problem", "previous_session")
+    __slots__ = ("host", "boot_id", "session", "labels", "version", "kernel", "evidence", "evidence_detail", "cannot_evaluate", "halts", "open_commands", "position", "has_rtc", "guard_version", "problem")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -90,7 +90,6 @@ class Hello(_message.Message):
     HAS_RTC_FIELD_NUMBER: _ClassVar[int]
     GUARD_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
-    PREVIOUS_SESSION_FIELD_NUMBER: _ClassVar[int]
     host: str
     boot_id: str
     session: str
@@ -106,8 +105,7 @@ class Hello(_message.Message):
     has_rtc: bool
     guard_version: str
     problem: str
-    previous_session: str
-    def __init__(self, host: _Optional[str] = ..., boot_id: _Optional[str] = ..., session: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., halts: _Optional[_Union[_process_pb2.HaltSet, _Mapping]] = ..., open_commands: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., has_rtc: _Optional[bool] = ..., guard_version: _Optional[str] = ..., problem: _Optional[str] = ..., previous_session: _Optional[str] = ...) -> None: ...
+    def __init__(self, host: _Optional[str] = ..., boot_id: _Optional[str] = ..., session: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., halts: _Optional[_Union[_process_pb2.HaltSet, _Mapping]] = ..., open_commands: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., has_rtc: _Optional[bool] = ..., guard_version: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("stamp_boot_ns", "load_1m", "cpu_percent", "memory_percent", "memory_pressure", "reverts_left", "events_lost", "halted_locally", "guard_version")
@@ -158,7 +156,7 @@ class ServiceCount(_message.Message):
     def __init__(self, service: _Optional[str] = ..., ready: _Optional[int] = ...) -> None: ...
 
 class StrikeUpdate(_message.Message):
-    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled")
+    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled", "cut_short")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +171,7 @@ class StrikeUpdate(_message.Message):
     AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
+    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
     number: int
     command_id: str
     state: _process_pb2.StrikeState
@@ -187,7 +186,8 @@ class StrikeUpdate(_message.Message):
     at_boot_ns: int
     events_lost: int
     settled: bool
-    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ...) -> None: ...
+    cut_short: bool
+    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ..., cut_short: _Optional[bool] = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("events",)

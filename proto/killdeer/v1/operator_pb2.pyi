@@ -178,7 +178,7 @@ class RunView(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., environment: _Optional[str] = ..., owner: _Optional[str] = ..., started_by: _Optional[str] = ..., seed: _Optional[int] = ..., state: _Optional[_Union[RunState, str]] = ..., verdict: _Optional[_Union[RunVerdict, str]] = ..., why: _Optional[str] = ..., started_unix_ms: _Optional[int] = ..., ended_unix_ms: _Optional[int] = ..., wave: _Optional[str] = ..., strikes: _Optional[_Iterable[_Union[StrikeView, _Mapping]]] = ..., hypothesis: _Optional[str] = ..., plan_hash: _Optional[str] = ..., waves_done: _Optional[int] = ..., waves_total: _Optional[int] = ...) -> None: ...
 
 class StrikeView(_message.Message):
-    __slots__ = ("command_id", "wave", "dry_run", "victim", "service", "ordinal", "name", "action", "state", "reason", "detail", "blows", "exit", "successor", "changed", "recovered_after_ns", "evidence", "events_lost", "step")
+    __slots__ = ("command_id", "wave", "dry_run", "victim", "service", "ordinal", "name", "action", "state", "reason", "detail", "blows", "exit", "successor", "changed", "recovered_after_ns", "evidence", "events_lost", "step", "cut_short")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     WAVE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +198,7 @@ class StrikeView(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     wave: str
     dry_run: bool
@@ -217,7 +218,8 @@ class StrikeView(_message.Message):
     evidence: _agent_pb2.EvidenceLevel
     events_lost: int
     step: int
-    def __init__(self, command_id: _Optional[str] = ..., wave: _Optional[str] = ..., dry_run: _Optional[bool] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., ordinal: _Optional[int] = ..., name: _Optional[str] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., changed: _Optional[bool] = ..., recovered_after_ns: _Optional[int] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., events_lost: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+    cut_short: bool
+    def __init__(self, command_id: _Optional[str] = ..., wave: _Optional[str] = ..., dry_run: _Optional[bool] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., ordinal: _Optional[int] = ..., name: _Optional[str] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., changed: _Optional[bool] = ..., recovered_after_ns: _Optional[int] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., events_lost: _Optional[int] = ..., step: _Optional[int] = ..., cut_short: _Optional[bool] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
     __slots__ = ("limit",)
@@ -481,7 +483,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., nothing: _Optional[str] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("death", "at_unix_ms", "at_boot_ns", "run_id", "started_by", "experiment", "around", "deaths_in_hour", "successor", "restart_loop")
+    __slots__ = ("death", "at_unix_ms", "at_boot_ns", "run_id", "started_by", "experiment", "around", "deaths_in_hour", "successor")
     DEATH_FIELD_NUMBER: _ClassVar[int]
     AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
@@ -491,7 +493,6 @@ class Explanation(_message.Message):
     AROUND_FIELD_NUMBER: _ClassVar[int]
     DEATHS_IN_HOUR_FIELD_NUMBER: _ClassVar[int]
     SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
-    RESTART_LOOP_FIELD_NUMBER: _ClassVar[int]
     death: _process_pb2.Death
     at_unix_ms: int
     at_boot_ns: int
@@ -501,8 +502,7 @@ class Explanation(_message.Message):
     around: _containers.RepeatedCompositeFieldContainer[WatchEventsResponse]
     deaths_in_hour: int
     successor: _process_pb2.Successor
-    restart_loop: bool
-    def __init__(self, death: _Optional[_Union[_process_pb2.Death, _Mapping]] = ..., at_unix_ms: _Optional[int] = ..., at_boot_ns: _Optional[int] = ..., run_id: _Optional[str] = ..., started_by: _Optional[str] = ..., experiment: _Optional[str] = ..., around: _Optional[_Iterable[_Union[WatchEventsResponse, _Mapping]]] = ..., deaths_in_hour: _Optional[int] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., restart_loop: _Optional[bool] = ...) -> None: ...
+    def __init__(self, death: _Optional[_Union[_process_pb2.Death, _Mapping]] = ..., at_unix_ms: _Optional[int] = ..., at_boot_ns: _Optional[int] = ..., run_id: _Optional[str] = ..., started_by: _Optional[str] = ..., experiment: _Optional[str] = ..., around: _Optional[_Iterable[_Union[WatchEventsResponse, _Mapping]]] = ..., deaths_in_hour: _Optional[int] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ...) -> None: ...
 
 class LimitView(_message.Message):
     __slots__ = ("scope", "limit", "used", "where", "source")

@@ -45,6 +45,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_HOST_RATE: _ClassVar[Reason]
     REASON_CANCELLED: _ClassVar[Reason]
     REASON_STOPPING: _ClassVar[Reason]
+    REASON_NO_EVIDENCE: _ClassVar[Reason]
     REASON_GONE: _ClassVar[Reason]
     REASON_REUSED: _ClassVar[Reason]
     REASON_OTHER_BOOT: _ClassVar[Reason]
@@ -133,6 +134,7 @@ REASON_JOURNAL: Reason
 REASON_HOST_RATE: Reason
 REASON_CANCELLED: Reason
 REASON_STOPPING: Reason
+REASON_NO_EVIDENCE: Reason
 REASON_GONE: Reason
 REASON_REUSED: Reason
 REASON_OTHER_BOOT: Reason
@@ -219,14 +221,16 @@ class Selector(_message.Message):
     def __init__(self, terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("kill", "terminate", "pause")
+    __slots__ = ("kill", "terminate", "pause", "hold_down")
     KILL_FIELD_NUMBER: _ClassVar[int]
     TERMINATE_FIELD_NUMBER: _ClassVar[int]
     PAUSE_FIELD_NUMBER: _ClassVar[int]
+    HOLD_DOWN_FIELD_NUMBER: _ClassVar[int]
     kill: Kill
     terminate: Terminate
     pause: Pause
-    def __init__(self, kill: _Optional[_Union[Kill, _Mapping]] = ..., terminate: _Optional[_Union[Terminate, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ...) -> None: ...
+    hold_down: HoldDown
+    def __init__(self, kill: _Optional[_Union[Kill, _Mapping]] = ..., terminate: _Optional[_Union[Terminate, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., hold_down: _Optional[_Union[HoldDown, _Mapping]] = ...) -> None: ...
 
 class Kill(_message.Message):
     __slots__ = ("signal",)
@@ -241,6 +245,12 @@ class Terminate(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Pause(_message.Message):
+    __slots__ = ("length_ms",)
+    LENGTH_MS_FIELD_NUMBER: _ClassVar[int]
+    length_ms: int
+    def __init__(self, length_ms: _Optional[int] = ...) -> None: ...
+
+class HoldDown(_message.Message):
     __slots__ = ("length_ms",)
     LENGTH_MS_FIELD_NUMBER: _ClassVar[int]
     length_ms: int
@@ -319,7 +329,7 @@ class StorePosition(_message.Message):
     def __init__(self, length: _Optional[int] = ..., head: _Optional[str] = ...) -> None: ...
 
 class Blow(_message.Message):
-    __slots__ = ("number", "signal", "sent_boot_ns", "seen_boot_ns", "kernel_verdict", "sender_pid", "revert")
+    __slots__ = ("number", "signal", "sent_boot_ns", "seen_boot_ns", "kernel_verdict", "sender_pid", "revert", "pid", "start_ticks")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     SENT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +337,8 @@ class Blow(_message.Message):
     KERNEL_VERDICT_FIELD_NUMBER: _ClassVar[int]
     SENDER_PID_FIELD_NUMBER: _ClassVar[int]
     REVERT_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    START_TICKS_FIELD_NUMBER: _ClassVar[int]
     number: int
     signal: int
     sent_boot_ns: int
@@ -334,7 +346,9 @@ class Blow(_message.Message):
     kernel_verdict: str
     sender_pid: int
     revert: bool
-    def __init__(self, number: _Optional[int] = ..., signal: _Optional[int] = ..., sent_boot_ns: _Optional[int] = ..., seen_boot_ns: _Optional[int] = ..., kernel_verdict: _Optional[str] = ..., sender_pid: _Optional[int] = ..., revert: _Optional[bool] = ...) -> None: ...
+    pid: int
+    start_ticks: int
+    def __init__(self, number: _Optional[int] = ..., signal: _Optional[int] = ..., sent_boot_ns: _Optional[int] = ..., seen_boot_ns: _Optional[int] = ..., kernel_verdict: _Optional[str] = ..., sender_pid: _Optional[int] = ..., revert: _Optional[bool] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ...) -> None: ...
 
 class Exit(_message.Message):
     __slots__ = ("at_boot_ns", "code", "signal", "core_dumped", "after_blow_ns", "source")
@@ -365,7 +379,7 @@ class Successor(_message.Message):
     def __init__(self, identity: _Optional[_Union[Identity, _Mapping]] = ..., at_boot_ns: _Optional[int] = ..., after_exit_ns: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
 
 class KernelEvent(_message.Message):
-    __slots__ = ("at_boot_ns", "host", "signal", "exit", "exec", "oom", "lost", "death", "command_id")
+    __slots__ = ("at_boot_ns", "host", "signal", "exit", "exec", "oom", "lost", "death", "oom_counted", "command_id")
     AT_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -374,6 +388,7 @@ class KernelEvent(_message.Message):
     OOM_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     DEATH_FIELD_NUMBER: _ClassVar[int]
+    OOM_COUNTED_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     at_boot_ns: int
     host: str
@@ -383,11 +398,12 @@ class KernelEvent(_message.Message):
     oom: OomSeen
     lost: EventsLost
     death: Death
+    oom_counted: OomCounted
     command_id: str
-    def __init__(self, at_boot_ns: _Optional[int] = ..., host: _Optional[str] = ..., signal: _Optional[_Union[SignalSeen, _Mapping]] = ..., exit: _Optional[_Union[ExitSeen, _Mapping]] = ..., exec: _Optional[_Union[ExecSeen, _Mapping]] = ..., oom: _Optional[_Union[OomSeen, _Mapping]] = ..., lost: _Optional[_Union[EventsLost, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., command_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, at_boot_ns: _Optional[int] = ..., host: _Optional[str] = ..., signal: _Optional[_Union[SignalSeen, _Mapping]] = ..., exit: _Optional[_Union[ExitSeen, _Mapping]] = ..., exec: _Optional[_Union[ExecSeen, _Mapping]] = ..., oom: _Optional[_Union[OomSeen, _Mapping]] = ..., lost: _Optional[_Union[EventsLost, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., oom_counted: _Optional[_Union[OomCounted, _Mapping]] = ..., command_id: _Optional[str] = ...) -> None: ...
 
 class Death(_message.Message):
-    __slots__ = ("process", "cause", "why", "killer", "code", "signal", "core_dumped", "age_ms", "unit", "container", "cgroup", "service", "limit_cgroup", "limit_kb", "memory_group", "evidence")
+    __slots__ = ("process", "cause", "why", "killer", "code", "signal", "core_dumped", "age_ms", "unit", "container", "cgroup", "service", "limit_cgroup", "limit_kb", "memory_group", "evidence", "restarts")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
@@ -404,6 +420,7 @@ class Death(_message.Message):
     LIMIT_KB_FIELD_NUMBER: _ClassVar[int]
     MEMORY_GROUP_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
     process: Party
     cause: Cause
     why: str
@@ -420,10 +437,21 @@ class Death(_message.Message):
     limit_kb: int
     memory_group: bool
     evidence: _containers.RepeatedCompositeFieldContainer[KernelEvent]
-    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., cause: _Optional[_Union[Cause, str]] = ..., why: _Optional[str] = ..., killer: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unit: _Optional[str] = ..., container: _Optional[str] = ..., cgroup: _Optional[str] = ..., service: _Optional[str] = ..., limit_cgroup: _Optional[str] = ..., limit_kb: _Optional[int] = ..., memory_group: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[KernelEvent, _Mapping]]] = ...) -> None: ...
+    restarts: Restarts
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., cause: _Optional[_Union[Cause, str]] = ..., why: _Optional[str] = ..., killer: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unit: _Optional[str] = ..., container: _Optional[str] = ..., cgroup: _Optional[str] = ..., service: _Optional[str] = ..., limit_cgroup: _Optional[str] = ..., limit_kb: _Optional[int] = ..., memory_group: _Optional[bool] = ..., evidence: _Optional[_Iterable[_Union[KernelEvent, _Mapping]]] = ..., restarts: _Optional[_Union[Restarts, _Mapping]] = ...) -> None: ...
+
+class Restarts(_message.Message):
+    __slots__ = ("count", "within_ms", "loop")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    within_ms: int
+    loop: bool
+    def __init__(self, count: _Optional[int] = ..., within_ms: _Optional[int] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Party(_message.Message):
-    __slots__ = ("pid", "host_pid", "tid", "start_ticks", "name", "uid", "parent_pid", "cgroup_id", "cgroup")
+    __slots__ = ("pid", "host_pid", "tid", "start_ticks", "name", "uid", "parent_pid", "cgroup_id", "cgroup", "pid_namespace", "executable", "container")
     PID_FIELD_NUMBER: _ClassVar[int]
     HOST_PID_FIELD_NUMBER: _ClassVar[int]
     TID_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +461,9 @@ class Party(_message.Message):
     PARENT_PID_FIELD_NUMBER: _ClassVar[int]
     CGROUP_ID_FIELD_NUMBER: _ClassVar[int]
     CGROUP_FIELD_NUMBER: _ClassVar[int]
+    PID_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTABLE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
     pid: int
     host_pid: int
     tid: int
@@ -442,7 +473,10 @@ class Party(_message.Message):
     parent_pid: int
     cgroup_id: int
     cgroup: str
-    def __init__(self, pid: _Optional[int] = ..., host_pid: _Optional[int] = ..., tid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ..., parent_pid: _Optional[int] = ..., cgroup_id: _Optional[int] = ..., cgroup: _Optional[str] = ...) -> None: ...
+    pid_namespace: int
+    executable: str
+    container: str
+    def __init__(self, pid: _Optional[int] = ..., host_pid: _Optional[int] = ..., tid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., name: _Optional[str] = ..., uid: _Optional[int] = ..., parent_pid: _Optional[int] = ..., cgroup_id: _Optional[int] = ..., cgroup: _Optional[str] = ..., pid_namespace: _Optional[int] = ..., executable: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class SignalSeen(_message.Message):
     __slots__ = ("sender", "target", "signal", "code", "group", "verdict", "fatal", "internal", "running", "exiting", "namespace_init")
@@ -471,18 +505,20 @@ class SignalSeen(_message.Message):
     def __init__(self, sender: _Optional[_Union[Party, _Mapping]] = ..., target: _Optional[_Union[Party, _Mapping]] = ..., signal: _Optional[int] = ..., code: _Optional[int] = ..., group: _Optional[bool] = ..., verdict: _Optional[str] = ..., fatal: _Optional[bool] = ..., internal: _Optional[bool] = ..., running: _Optional[_Union[Party, _Mapping]] = ..., exiting: _Optional[bool] = ..., namespace_init: _Optional[bool] = ...) -> None: ...
 
 class ExitSeen(_message.Message):
-    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms")
+    __slots__ = ("process", "code", "signal", "core_dumped", "age_ms", "unread")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     CORE_DUMPED_FIELD_NUMBER: _ClassVar[int]
     AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FIELD_NUMBER: _ClassVar[int]
     process: Party
     code: int
     signal: int
     core_dumped: bool
     age_ms: int
-    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ...) -> None: ...
+    unread: bool
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., code: _Optional[int] = ..., signal: _Optional[int] = ..., core_dumped: _Optional[bool] = ..., age_ms: _Optional[int] = ..., unread: _Optional[bool] = ...) -> None: ...
 
 class ExecSeen(_message.Message):
     __slots__ = ("process", "file")
@@ -521,6 +557,22 @@ class OomSeen(_message.Message):
     group: bool
     limit_cgroup: str
     def __init__(self, victim: _Optional[_Union[Party, _Mapping]] = ..., trigger: _Optional[_Union[Party, _Mapping]] = ..., total_vm_kb: _Optional[int] = ..., anon_rss_kb: _Optional[int] = ..., file_rss_kb: _Optional[int] = ..., shmem_rss_kb: _Optional[int] = ..., page_tables_kb: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., memory_cgroup: _Optional[bool] = ..., limit_cgroup_id: _Optional[int] = ..., limit_kb: _Optional[int] = ..., group: _Optional[bool] = ..., limit_cgroup: _Optional[str] = ...) -> None: ...
+
+class OomCounted(_message.Message):
+    __slots__ = ("process", "cgroup", "kills", "limit_cgroup", "limit_kb", "since_boot_ns")
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    KILLS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_CGROUP_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_KB_FIELD_NUMBER: _ClassVar[int]
+    SINCE_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
+    process: Party
+    cgroup: str
+    kills: int
+    limit_cgroup: str
+    limit_kb: int
+    since_boot_ns: int
+    def __init__(self, process: _Optional[_Union[Party, _Mapping]] = ..., cgroup: _Optional[str] = ..., kills: _Optional[int] = ..., limit_cgroup: _Optional[str] = ..., limit_kb: _Optional[int] = ..., since_boot_ns: _Optional[int] = ...) -> None: ...
 
 class EventsLost(_message.Message):
     __slots__ = ("kind", "count")

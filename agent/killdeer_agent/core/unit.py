@@ -1,0 +1,30 @@
+"""A systemd unit, as far as a hold must know it: what is started again, and what is left alone (rule R15)."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from killdeer_agent.core.signals import KILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitState:
+    """What systemd says of it now. `main_pid` is its main process, the last there was; `main_signal` what ended
+    that one, 0: no signal."""
+
+    name: str
+    loaded: bool  # neither masked nor gone
+    active: str  # ActiveState: active, activating, failed, inactive …
+    result: str = ""  # of the last run: success, signal, start-limit-hit …
+    main_pid: int = 0
+    main_signal: int = 0
+
+    @property
+    def runs(self) -> bool:
+        """It can be told later whether somebody has stopped it. A scope has nobody who starts it."""
+        return self.loaded and self.active in ("active", "reloading") and self.name.endswith(".service")
+
+    def failed_by(self, struck: Container[int]) -> bool:
+        """systemd has given it up after a SIGKILL to one of these pids. What somebody stops is `inactive`, also if
+        it was about to be restarted; what failed for a reason of its own is its own affair."""
+        ours = self.main_pid in struck and self.main_signal == KILL
+        return self.loaded and self.active == "failed" and ours

@@ -1,0 +1,87 @@
+"""What the agent asks of systemd, by systemctl(1): how a unit is, and to start one that it gave up (rule R15).
+
+systemctl speaks D-Bus, and asks polkit for whoever is not root; the agent's own user may start nothing until a rule
+of the host says so (deploy/systemd/killdeer.rules). Nobody is asked for a password.
+"""
+
+import subprocess
+from collections.abc import Sequence
+
+from killdeer_agent.core.unit import UnitState
+from killdeer_agent.core.words import LookUnit, StartUnit, UnitSeen, UnitStarted
+
+# systemd answers in milliseconds; one that is stuck must not hold up what else is to be started.
+PATIENCE_S = 5.0
+
+_ASKED = ("LoadState", "ActiveState", "Result", "ExecMainPID", "ExecMainCode", "ExecMainStatus")
+# waitid(2), si_code: how a main process ended.
+_BY_SIGNAL = ("2", "3")  # CLD_KILLED, CLD_DUMPED
+
+
+class Systemd:
+    """`systemctl`: the program and what stands before each verb."""
+
+    def __init__(self, systemctl: Sequence[str] = ("systemctl", "--system", "--no-ask-password")) -> None:
+        self._systemctl = tuple(systemctl)
+
+    def look(self, unit: str) -> UnitState:
+        """OSError: it cannot be told."""
+        said = dict(
+            line.partition("=")[::2] for line in self._run("show", "--property", ",".join(_ASKED), "--", unit)
+        )
+        missing = [key for key in _ASKED if key not in said]
+        if missing:
+            raise OSError(f"systemctl show {unit} says nothing of {', '.join(missing)}")
+        by_signal = said["ExecMainCode"] in _BY_SIGNAL
+        return UnitState(
+            name=unit,
+            loaded=said["LoadState"] == "loaded",
+            active=said["ActiveState"],
+            result=said["Result"],
+            main_pid=_number(said["ExecMainPID"]),
+            main_signal=_number(said["ExecMainStatus"]) if by_signal else 0,
+        )
+
+    def start(self, unit: str) -> None:
+        """Returns once systemd has taken the order; what comes of it is seen. OSError: it has not."""
+        self._run("reset-failed", "--", unit)  # else its start limit would refuse this start, too
+        self._run("start", "--no-block", "--", unit)
+
+    def _run(self, *arguments: str) -> list[str]:
+        command = [*self._systemctl, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"systemctl {arguments[0]} has not answered in {PATIENCE_S:g} s") from error
+        except OSError as error:
+            raise OSError(f"cannot run {command[0]}: {error.strerror}") from error
+        if done.returncode:
+            said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            raise OSError(f"systemctl {arguments[0]} {arguments[-1]}: {said}")
+        return done.stdout.splitlines()
+
+
+def unit_seen(systemd: Systemd, effect: LookUnit) -> UnitSeen:
+    try:
+        return UnitSeen(command_id=effect.command_id, state=systemd.look(effect.unit))
+    except OSError as error:
+        return UnitSeen(command_id=effect.command_id, problem=str(error))
+
+
+def unit_started(systemd: Systemd, effect: StartUnit) -> UnitStarted:
+    try:
+        systemd.start(effect.unit)
+    except OSError as error:
+        return UnitStarted(command_id=effect.command_id, problem=str(error))
+    return UnitStarted(command_id=effect.command_id)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0

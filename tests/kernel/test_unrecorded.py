@@ -139,6 +139,23 @@ def test_counters_alone_tell_of_the_oom_kill_and_not_that_it_was_this_one() -> N
     assert counted.limit_kb == (LIMIT_KB if UNIFIED else 0)
 
 
+def test_an_oom_kill_just_before_a_death_is_told_also_where_the_counters_were_read_between() -> None:
+    with watching(NO_LOG) as watch, process("sleep", "300") as other:
+        if reason := obstacle():
+            pytest.skip(reason)
+        with limited() as cgroup, process(sys.executable, "-c", GREEDY) as victim:
+            for one in (other, victim):
+                (cgroup.inner / "cgroup.procs").write_text(str(one.pid))
+            watch.collector.watch(other.pid, start_ticks(other.pid))
+            victim.communicate("\n")
+            watch.collector.flush()
+            assert watch.kinds() == []
+            other.kill()
+            other.wait()
+            assert watch.death(other.pid).cause == Cause.CAUSE_UNKNOWN
+    assert watch.kinds() == ["oom_counted", "exit"]
+
+
 def test_a_death_with_no_oom_kill_around_it_counts_none() -> None:
     with watching(NO_LOG) as watch, out_of_memory(watch) as pid, process("sleep", "300") as other:
         watch.death(pid)

@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ from killdeer_agent.kernel.oomcounts import Count, OomCounts
 from killdeer_agent.kernel.proc import ProcFacts
 from killdeer_agent.kernel.tracing import OnEvents, OnTold, units
 
-LOOK_EVERY_S: Final = 0.25  # counters that rose before that are of an earlier time than a death seen now
+LOOK_EVERY_S: Final = 0.25
+# Counters that rose longer before a death than that are of another one: whom the OOM killer takes needs a while to
+# be gone, and all that while its counters have risen already.
+DYING_NS: Final = 5_000_000_000
 # The kernel writes into its log after it has killed, on the processor of the one that it did it for.
 LOG_TRIES, LOG_PAUSE_S = 10, 0.001
 
@@ -33,8 +37,12 @@ class _Watched:
     process: Party
     pidfd: int
     cgroup: str  # where memory is counted
-    counts: tuple[Count, ...]
-    read_ns: int
+    reads: deque[tuple[int, tuple[Count, ...]]]  # each with its time; the first is the one a death is held against
+
+    def remember(self, now_ns: int, counts: tuple[Count, ...]) -> None:
+        self.reads.append((now_ns, counts))
+        while len(self.reads) > 1 and self.reads[1][0] <= now_ns - DYING_NS:
+            self.reads.popleft()
 
 
 class PidfdCollector:
@@ -78,8 +86,8 @@ class PidfdCollector:
         cgroup = self._counts.cgroup_of(pid)
         with self._lock:
             self._drop(pid)
-            counts = self._counts.read(cgroup)
-            self._watched[pid] = _Watched(process, pidfd, cgroup, counts, clock.boot_ns())
+            first = (clock.boot_ns(), self._counts.read(cgroup))
+            self._watched[pid] = _Watched(process, pidfd, cgroup, deque([first]))
 
     def unwatch(self, pid: int) -> None:
         with self._lock:
@@ -124,19 +132,20 @@ class PidfdCollector:
         now_ns = clock.boot_ns()
         after = {pid: self._counts.read(one.cgroup) for pid, one in self._watched.items()}
         for one in dead:
-            counted = oomcounts.risen(one.counts, after[one.process.pid])
+            since_ns, before = one.reads[0]
+            counted = oomcounts.risen(before, after[one.process.pid])
             if counted is not None:
                 events += self._named(one, events)
                 counted.process.CopyFrom(one.process)
-                counted.since_boot_ns = one.read_ns
+                counted.since_boot_ns = since_ns
                 events.append(KernelEvent(at_boot_ns=now_ns, oom_counted=counted))
             events.append(_exit(one.process))
             self._drop(one.process.pid)
         for pid, one in self._watched.items():
-            one.counts, one.read_ns = after[pid], now_ns
+            one.remember(now_ns, after[pid])
             cgroup = self._counts.cgroup_of(pid)
             if cgroup and cgroup != one.cgroup:
-                one.cgroup, one.counts = cgroup, self._counts.read(cgroup)
+                one.cgroup, one.reads = cgroup, deque([(now_ns, self._counts.read(cgroup))])
         self._hand_over(events)
 
     def _named(self, dead: _Watched, events: list[KernelEvent]) -> Iterator[KernelEvent]:

@@ -88,8 +88,7 @@ class Agent:
             Started(boot_id=boot_id, records=records, journal_problem=problem, hello=self._hello, pid=os.getpid())
         )
         self._collector = open_collector(config.evidence.collector, config.evidence.told)
-        self._hello.evidence = self._collector.level
-        self._hello.evidence_detail = self._collector.detail
+        self._say_evidence()
         self._shell.attach(self._collector)
         self._told_ns = 0
         self._loop = asyncio.get_running_loop()
@@ -128,6 +127,13 @@ class Agent:
         self._collector.close()
         self._shell.close()
         self._journal.close()
+
+    def _say_evidence(self) -> None:
+        """As it is now: a collector may fail while the agent goes on (rule I10)."""
+        level, detail = self._collector.level, self._collector.detail
+        if self._hello.evidence not in (EvidenceLevel.EVIDENCE_LEVEL_UNSPECIFIED, level):
+            log.error("evidence_failed", detail=detail, remedy="restart the agent")
+        self._hello.evidence, self._hello.evidence_detail = level, detail
 
     @property
     def _level(self) -> str:
@@ -212,6 +218,7 @@ class Agent:
                 self._shell.post(LocalHalt(engaged=halted))
             if count % METRICS_EVERY == 0:
                 metrics = host_metrics()
+                self._say_evidence()
             count += 1
             heartbeat = Heartbeat()
             heartbeat.CopyFrom(metrics)

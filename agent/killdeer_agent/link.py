@@ -19,7 +19,7 @@ from killdeer_agent.outbox import Outbox
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
 # A stream that lived this long was healthy: the next failure starts the back-off anew.
-HEALTHY_S = 60.0
+HEALTHY_S = 10.0
 # Nobody there is known by then, and the next coordinator is tried.
 DIAL_MS = 5_000
 PING_EVERY_MS, PING_ANSWER_MS = 10_000, 5_000
@@ -142,7 +142,9 @@ class Link:
                 self._on_open()
                 return await self._talk(stream, outbox)
             except grpc.aio.AioRpcError as error:
-                return f"cannot reach {coordinator}: {error.details() or error.code().name}"
+                # gRPC has one text for whoever is turned away, expired or of another fleet: "Socket closed".
+                cause = error.details() or error.code().name
+                return f"cannot reach {coordinator}: {cause}; what is wrong says: killdeer-agent doctor"
             finally:
                 stream.cancel()
 

@@ -38,6 +38,7 @@ log = structlog.get_logger()
 # A revert that fails is tried again for this long; then its command is named, and systemd goes on.
 PATIENCE_S = 5.0
 PAUSE_S = 0.25
+NOT_SAID = "systemd is still at its unit: it may come up, or be given up"
 BY_HAND = "by hand: kill -CONT PID of what is paused, systemctl start UNIT of what is down"
 
 
@@ -113,8 +114,8 @@ def reverted(
 
     told(started)
     for _ in range(int(PATIENCE_S / PAUSE_S)):
-        if not left:
+        if not left and not core.effects_open:
             break
         pause(PAUSE_S)
         told(Tick(Heartbeat()))
-    return left
+    return dict.fromkeys(core.effects_open, NOT_SAID) | left

@@ -247,10 +247,13 @@ class Shell:
     def _exit_readable(self, command_id: str, process: Process, pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)
         at_boot_ns = self._out.clock().boot_ns
-        # The kernel's own word of this exit, if there is one, comes first: it is in the ring already.
-        if self._collector is not None:
-            self._collector.flush()
         seen = Seen(_exit_of(command_id, process, at_boot_ns), "pidfd")
+        try:
+            # The kernel's own word of this exit, if there is one, comes first: it is in the ring already.
+            if self._collector is not None:
+                self._collector.flush()
+        except OSError as error:
+            log.error("evidence_failed", why=str(error), remedy="restart the agent")
         asyncio.get_running_loop().call_soon(self.post, seen)
 
     def _close(self, command_id: str) -> None:

@@ -14,8 +14,13 @@ from killdeer_agent.core.words import LookUnit, StartUnit, UnitSeen, UnitStarted
 PATIENCE_S = 5.0
 
 _ASKED = ("LoadState", "ActiveState", "Result", "ExecMainPID", "ExecMainCode", "ExecMainStatus")
+_JOB = "Job"  # the number of the one that waits or runs; empty or not said: there is none
 # waitid(2), si_code: how a main process ended.
 _BY_SIGNAL = ("2", "3")  # CLD_KILLED, CLD_DUMPED
+
+
+class OnlyReset(OSError):
+    """systemd has forgotten that the unit failed, and has not started it."""
 
 
 class Systemd:
@@ -27,7 +32,8 @@ class Systemd:
     def look(self, unit: str) -> UnitState:
         """OSError: it cannot be told."""
         said = dict(
-            line.partition("=")[::2] for line in self._run("show", "--property", ",".join(_ASKED), "--", unit)
+            line.partition("=")[::2]
+            for line in self._run("show", "--property", ",".join((*_ASKED, _JOB)), "--", unit)
         )
         missing = [key for key in _ASKED if key not in said]
         if missing:
@@ -40,12 +46,23 @@ class Systemd:
             result=said["Result"],
             main_pid=_number(said["ExecMainPID"]),
             main_signal=_number(said["ExecMainStatus"]) if by_signal else 0,
+            stop_ordered=said["ActiveState"] == "deactivating" and self._is_stop(said.get(_JOB, "")),
         )
+
+    def _is_stop(self, job: str) -> bool:
+        """One that is done by now was a stop: any other goes on for longer than the unit deactivates."""
+        if not _number(job):
+            return False
+        listed = [line.split() for line in self._run("list-jobs", "--no-legend", "--plain")]
+        return next((fields[2] for fields in listed if len(fields) > 2 and fields[0] == job), "stop") == "stop"
 
     def start(self, unit: str) -> None:
         """Returns once systemd has taken the order; what comes of it is seen. OSError: it has not."""
         self._run("reset-failed", "--", unit)  # else its start limit would refuse this start, too
-        self._run("start", "--no-block", "--", unit)
+        try:
+            self._run("start", "--no-block", "--", unit)
+        except OSError as error:
+            raise OnlyReset(str(error)) from error
 
     def _run(self, *arguments: str) -> list[str]:
         command = [*self._systemctl, *arguments]
@@ -79,7 +96,7 @@ def unit_started(systemd: Systemd, effect: StartUnit) -> UnitStarted:
     try:
         systemd.start(effect.unit)
     except OSError as error:
-        return UnitStarted(command_id=effect.command_id, problem=str(error))
+        return UnitStarted(command_id=effect.command_id, problem=str(error), reset=isinstance(error, OnlyReset))
     return UnitStarted(command_id=effect.command_id)
 
 

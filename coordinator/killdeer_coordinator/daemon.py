@@ -1,6 +1,7 @@
 """The coordinator's composition root: the only place that knows core, shell, store and edges."""
 
 import asyncio
+import datetime as dt
 import os
 import secrets
 import signal
@@ -31,7 +32,7 @@ from killdeer_coordinator.edges.asks import Asks
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
 from killdeer_coordinator.edges.operators import Operators
-from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, server_credentials
+from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, expired, server_credentials
 from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
@@ -157,6 +158,8 @@ class Coordinator:
         config = self._config
         token = _token(config)
         credentials = server_credentials(config.ca, config.cert, config.key)
+        if why := expired(config.cert, dt.datetime.now(dt.UTC).date()):
+            log.error("certificate_expired", why=why)
         for address, options, add in (
             (config.listen_agents, AGENTS_OPTIONS, self._add_agents),
             (config.listen_operators, OPERATORS_OPTIONS, self._add_operators),

@@ -300,12 +300,14 @@ def test_a_letter_is_collected_once_by_whom_it_is_for_and_in_order(store: Store,
     assert store.collect("west")[1] == [letter("west", b"2")]
 
 
-def test_a_coordinators_letters_are_void_with_the_decision_that_says_so(store: Store) -> None:
-    store.post([letter("south", b"1")])
-    store.post([replace(letter("north"), sender="west"), replace(letter("south", b"2"), sender="west")])
+def test_the_strikes_in_a_coordinators_letters_end_with_the_decision_that_says_so(store: Store) -> None:
+    strike_, revert = letter("south", b"a strike"), replace(letter("south", b"a revert"), until_ms=0)
+    of_another = replace(strike_, sender="west")
+    told, answer = replace(letter("north", b"told"), sender="west"), replace(letter("north"), sender="west")
+    store.post([strike_, revert, of_another, told, answer])
     store.decide(putting(VoidLetters("north")))
-    assert store.collect("north")[1] == []
-    assert [one.told for one in store.collect("south")[1]] == [b"2"]
+    assert store.collect("south")[1] == [replace(strike_, until_ms=1), revert, of_another]
+    assert store.collect("north")[1] == [told], "nobody waits for the answer any more"
 
 
 def test_coordinators_are_known_by_their_rows(store: Store) -> None:

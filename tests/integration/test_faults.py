@@ -19,7 +19,7 @@ from tests.support.kernel_record import KernelRecord, record
 pytestmark = pytest.mark.timeout(300)
 
 LEASE_S = 3.0
-STRUCK_BY = {"--kill": signal.SIGKILL, "--pause=60s": signal.SIGSTOP}
+STRUCK_BY = {"--kill": signal.SIGKILL, "--pause=12s": signal.SIGSTOP}
 KILL, PAUSE = STRUCK_BY
 DEATHS = (
     ("agent", "before", "Open", KILL),
@@ -92,22 +92,23 @@ def test_a_daemon_that_dies_or_freezes_at_this_step_breaks_nothing(
     workers = {worker.pid for worker in started.workers()}
     sent_before = signals(kernel, workers, STRUCK_BY[action])
     with armed(started, step, number) as hit:
-        striking = started.begin("strike", "sandbox-1", "name=sandbox-worker", "oldest", action, "--yes")
+        waiting = [started.begin("strike", "sandbox-1", "name=sandbox-worker", "oldest", action, "--yes")]
         if step[2] == "Revert":
             wait_until(started.stopped, "the worker is paused")
-            started.begin("abort")
+            waiting.append(started.begin("abort"))
         wait_until(hit.exists, f"{step} is reached")
         if number == signal.SIGSTOP:
             thaw_after_lease(started.agent("sandbox-1") if step[0] == "agent" else started.coordinator())
-    striking.process.wait(PATIENCE_S * 2)
+    for command in waiting:
+        command.process.wait(PATIENCE_S * 2)
     wait_until(lambda: started.connected() == 1, "the host is served again")
     wait_until(lambda: not started.stopped(), "nothing is paused")
     wait_until(lambda: not permits(started), "every permit is given back")
     sent = signals(kernel, workers, STRUCK_BY[action]) - sent_before
     assert sent <= 1, "struck more than once"
     (strike,) = started.strikes() or [{}]
-    if strike.get("blows"):
-        assert sent == 1, strike
+    told = [blow for blow in strike.get("blows", []) if blow.get("seen_boot_ns") and not blow.get("revert")]
+    assert len(told) <= sent, f"told of a signal that nobody saw: {strike}"
     wait_until(lambda: len(started.workers()) == 2, "both workers are there")
     started.killdeer("strike", "sandbox-1", "name=sandbox-worker", "newest", "--kill", "--yes")
 

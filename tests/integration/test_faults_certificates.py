@@ -2,6 +2,7 @@
 broken, and a new one is enough to go on."""
 
 import datetime as dt
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from killdeer_coordinator import pki
 from killdeer_coordinator.pki import Pair
 from tests.support.coordinator import pair_at
-from tests.support.fleet import wait_until
+from tests.support.fleet import PATIENCE_S, wait_until
 from tests.support.prepared import HOST, Prepared, prepared
 
 pytestmark = pytest.mark.timeout(300)
@@ -20,9 +21,10 @@ pytestmark = pytest.mark.timeout(300)
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
-    with prepared(tmp_path_factory.mktemp("certificates")) as fleet:
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Prepared]:
+    """Of each test's own: an agent that was turned away often waits long before it tries again."""
+    with prepared(tmp_path / "fleet") as fleet:
         yield fleet
 
 
@@ -47,6 +49,17 @@ def restart_coordinator(fleet: Prepared) -> None:
     coordinator.wait()
 
 
+def turned_away(fleet: Prepared) -> list[str]:
+    """What its agent has said of it."""
+    said = [line["why"] for line in fleet.lines(HOST, "unlinked")]
+    return [why for why in said if why.startswith("cannot reach") and why.endswith("killdeer-agent doctor")]
+
+
+def doctor(fleet: Prepared) -> str:
+    command = [*fleet.layout.read_host(HOST).agent[:-1], "doctor"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S).stdout
+
+
 def test_with_an_expired_certificate_an_agent_reverts_says_why_and_needs_no_restart_for_a_new_one(
     started: Prepared,
 ) -> None:
@@ -56,7 +69,9 @@ def test_with_an_expired_certificate_an_agent_reverts_says_why_and_needs_no_rest
         restart_coordinator(started)
         wait_until(lambda: not started.stopped(), "without a lease, its victim goes on")
         assert victim.is_running()
-        wait_until(lambda: "expired" in str(started.lines(HOST, "unlinked")), "the agent says why")
+        wait_until(lambda: turned_away(started), "the agent says what to ask")
+        wait_until(lambda: "certificate has expired" in started.said("coordinator"), "the coordinator says why")
+        assert f"{stem}.pem: certificate has expired" in doctor(started)
     started.as_it_was()
     assert started.agent(HOST) == agent
 
@@ -71,7 +86,10 @@ def test_with_an_expired_certificate_a_coordinator_is_trusted_by_nobody_and_agen
         restart_coordinator(started)
         wait_until(lambda: not started.stopped(), "without a lease, its victim goes on")
         assert victim.is_running()
-        wait_until(lambda: "expired" in str(started.lines(HOST, "unlinked")), "the agent says why")
+        wait_until(lambda: "certificate has expired" in str(turned_away(started)), "the agent says why")
+        (line,) = started.lines("coordinator", "certificate_expired")
+        assert f"{started.layout.keys / 'coordinator.pem'} ended on 2022-" in line["why"], "so does the coordinator"
+        assert "its certificate is not to be trusted: certificate has expired" in doctor(started)
         halted = started.killdeer("halt", code=4)
         assert "cannot trust the coordinator" in halted.err and "expired" in halted.err
         assert "killdeer-agent halt" in halted.err, "it says what is left to do"

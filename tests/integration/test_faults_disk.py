@@ -8,7 +8,7 @@ import pytest
 
 from killdeer_cli.fleet.layout import Layout
 from tests.support.fleet import wait_until
-from tests.support.prepared import HOST, SELECTOR, Disk, Prepared, needs_root, prepared, small_disk
+from tests.support.prepared import HOST, Disk, Prepared, needs_root, prepared, small_disk
 
 pytestmark = pytest.mark.timeout(300)
 

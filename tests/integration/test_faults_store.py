@@ -1,4 +1,4 @@
-"""The store is stopped, hangs or can't be written to in mid-run: no permit is granted meanwhile and no lease renewed
+"""The store is stopped, hangs or can't be written to in mid-run: no permit is granted meanwhile, no lease renewed
 on what can't be read, a halt goes out all the same, and once it is back all is as it was (R9, R10, R17, I10)."""
 
 import signal
@@ -102,9 +102,7 @@ def test_r9_without_its_store_no_lease_is_renewed_and_no_permit_granted_and_a_ha
     comes_back(on_postgres, granted)
 
 
-def test_r17_with_a_full_disk_the_store_grants_nothing_and_a_halt_goes_out(
-    on_sqlite: Prepared, disk: Disk
-) -> None:
+def test_r17_with_a_full_disk_the_store_grants_nothing_and_a_halt_goes_out(on_sqlite: Prepared, disk: Disk) -> None:
     victim, granted, workers = on_sqlite.pause(), grants(on_sqlite), on_sqlite.workers()
     with disk.full():
         nothing_is_struck(on_sqlite)

@@ -13,7 +13,7 @@ from killdeer.v1.agent_pb2 import EvidenceLevel
 from killdeer.v1.process_pb2 import Cause, Death, KernelEvent
 from killdeer_agent.core.unrecorded import Unrecorded
 from killdeer_agent.kernel.filter import Filter
-from killdeer_agent.kernel.kernellog import DEVICE, REMEDY, obstacle_to
+from killdeer_agent.kernel.kernellog import DEVICE, REMEDY, KernelLog, obstacle_to
 from killdeer_agent.kernel.unrecorded import PidfdCollector
 from tests.support.kernel_record import process, start_ticks, strike, until
 from tests.support.memory_cgroups import LIMIT_KB, UNIFIED, limited, obstacle
@@ -174,6 +174,20 @@ def test_a_fault_that_the_log_names_is_the_cause() -> None:
         death = watch.death(victim.pid)
     assert (death.cause, death.signal) == (Cause.CAUSE_FAULT, signal.SIGSEGV)
     assert death.why.endswith("says the kernel's log")
+
+
+def test_an_exit_is_told_where_the_log_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(log: KernelLog) -> list[object]:
+        raise OSError(5, "Input/output error")
+
+    with watching() as watch, process("sleep", "300") as victim:
+        watch.collector.watch(victim.pid, start_ticks(victim.pid))
+        monkeypatch.setattr(KernelLog, "read", failing)
+        victim.kill()
+        victim.wait()
+        assert watch.death(victim.pid).cause == Cause.CAUSE_UNKNOWN
+    assert watch.kinds() == ["exit"]
+    assert watch.collector.detail.endswith("the kernel's log, until it failed: Input/output error")
 
 
 def test_what_a_process_writes_into_the_log_is_not_believed() -> None:

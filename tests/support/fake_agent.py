@@ -185,7 +185,7 @@ class FakeAgent:
         return a.ConnectRequest(strike_update=self.strikes[command])
 
     def _says(self, command: str, state: p.StrikeState, **fields: object) -> a.ConnectRequest:
-        update = a.StrikeUpdate(number=next(self._numbers), command_id=command, state=state)
+        update = a.StrikeUpdate(number=next(self._numbers), command_id=command, state=state, stopped=True)
         update.MergeFrom(a.StrikeUpdate(**fields))  # type: ignore[arg-type]
         self.strikes[command] = update
         return a.ConnectRequest(strike_update=update)

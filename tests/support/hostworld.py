@@ -63,6 +63,7 @@ class World:
         self.processes: dict[int, Proc] = {}
         self.restart_after_ns = 500 * MS  # -1: nobody restarts anything
         self.gives_up_after = -1  # restarts of one unit; -1: never
+        self.gives_up_late = False  # not at the last death, but when it is to be restarted, as at a start limit
         self.units: dict[str, UnitState] = {}
         self._restarts: Counter[str] = Counter()
         self.log: list[Fell] = []
@@ -120,7 +121,8 @@ class World:
         self._event(exit=p.ExitSeen(process=party_of(target), signal=number))
         self.exited.append(target)
         unit = self.units.get(target.unit)
-        if unit is not None and self._restarts[unit.name] == self.gives_up_after:
+        last = unit is not None and self._restarts[unit.name] == self.gives_up_after
+        if unit is not None and last and not self.gives_up_late:
             self.units[unit.name] = replace(unit, active="failed", result="start-limit-hit", main_signal=number)
             return
         if unit is not None:
@@ -144,7 +146,13 @@ class World:
                 self.end(process, TERM)
         for due in [due for due in self._due if due[0] <= self.boot_ns]:
             self._due.remove(due)
-            self.spawn(due[1], unit=due[2])
+            unit = self.units.get(due[2])
+            if unit is not None and unit.active != "activating":
+                continue  # somebody was faster
+            if unit is not None and 0 <= self.gives_up_after < self._restarts[unit.name]:
+                self.units[unit.name] = replace(unit, active="failed", result="start-limit-hit")
+            else:
+                self.spawn(due[1], unit=due[2])
 
     def _event(self, **kind: object) -> None:
         self.events.append(p.KernelEvent(at_boot_ns=self.boot_ns, **kind))  # type: ignore[arg-type]

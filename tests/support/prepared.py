@@ -111,9 +111,7 @@ def prepared(
     """One host, two workers, leases of LEASE_S."""
     needs_root()
     fleet = Prepared(folder)
-    wish = Wish(
-        agents=1, workers=2, allow=(SELECTOR,), restart_after_ms=300, lease_ms=int(LEASE_S * 1_000)
-    )
+    wish = Wish(agents=1, workers=2, allow=(SELECTOR,), restart_after_ms=300, lease_ms=int(LEASE_S * 1_000))
     make(fleet.layout, wish)
     prepare(fleet.layout)
     with (fleet.layout.logs / "keeper.log").open("ab") as log:

@@ -137,7 +137,9 @@ class MemoryStore:
             case PutCoordinator(row):
                 self.coordinators[row.coordinator] = row
             case VoidLetters(name):
-                self.letters = [one for one in self.letters if name not in (one.sender, one.recipient)]
+                kept = [one for one in self.letters if one.told or one.recipient != name]
+                ended = [one.sender == name and one.until_ms > 0 for one in kept]
+                self.letters = [replace(one, until_ms=1) if e else one for one, e in zip(kept, ended, strict=True)]
             case SetLimit(scope, limit, _):
                 self.limits = replace(self.limits, limits={**self.limits.limits, scope: limit})
 

@@ -176,6 +176,86 @@ def test_execs_that_wait_for_the_place_are_bounded() -> None:
     for pid in range(3 * MOST_APPEARED):
         waiting.has_appeared((pid, 1))
     assert len(waiting.appeared) == MOST_APPEARED and waiting.next_key() == (2 * MOST_APPEARED, 1)
+    waiting.end(1, cut_short=False)
+    assert waiting.cut_short and "execs came before they could be looked at" in waiting.filled
+
+
+# --- what was not held is not told as held --------------------------------------------------------------------
+
+
+def test_i8_a_successor_that_never_matches_fills_the_place_and_that_is_told() -> None:
+    host = in_unit()
+    host.world.restart_after_ns = -1
+    hold(host)
+    host.run(200 * h.MS)
+    host.world.spawn(unit=UNIT, name="thief")
+    host.run(8 * h.SECOND)
+    assert state(host) == "recovered" and word(host).cut_short
+    assert "its service was whole before the end" in word(host).detail and len(fell(host)) == 1
+
+
+def test_i8_a_successor_that_was_only_forked_fills_the_place_and_that_is_told(host: h.Host) -> None:
+    host.world.restart_after_ns = -1
+    hold(host)
+    host.run(200 * h.MS)
+    host.world.spawn()
+    host.world.events.clear()
+    host.run(8 * h.SECOND)
+    assert len(fell(host)) == 1 and word(host).cut_short
+
+
+def test_i8_a_successor_that_was_another_strike_s_for_a_while_fills_the_place_and_that_is_told(
+    host: h.Host,
+) -> None:
+    """The other one is over, and its victim's own successor never comes: this one is not looked at again."""
+    host.world.restart_after_ns = -1
+    hold(host)
+    host.run(200 * h.MS)
+    host.stalled = {w.Follow}
+    successor = host.world.spawn()
+    host.settle()
+    host.coordinator.order("c2", successor, "pause", action=p.Action(pause=p.Pause(length_ms=1_000)))
+    host.release()
+    host.run(8 * h.SECOND)
+    assert len(fell(host)) == 1 and state(host, "c2") == "survived"
+    assert state(host) == "recovered" and word(host).cut_short
+
+
+def test_i8_a_successor_that_is_left_alone_while_others_are_missing_is_told(host: h.Host) -> None:
+    hold(host)
+    host.run(200 * h.MS)
+    host.world.restart_after_ns = -1
+    host.world.end(host.world.first, 11)
+    host.run(8 * h.SECOND)
+    assert word(host).cut_short and "left alone while others of its service were missing" in word(host).detail
+
+
+def test_i8_another_that_is_restarted_meanwhile_does_not_fill_the_place(host: h.Host) -> None:
+    host.world.restart_after_ns = -1
+    hold(host, action=p.Action(hold_down=p.HoldDown(length_ms=3_000)))
+    host.run(200 * h.MS)
+    host.world.end(host.world.first, 11)
+    host.world.spawn(name="stranger")  # in its place
+    host.run(4 * h.SECOND)
+    host.world.spawn()
+    host.run(2 * h.SECOND)
+    assert state(host) == "recovered" and not word(host).cut_short
+
+
+def test_i8_that_the_place_was_not_empty_is_known_after_a_restart() -> None:
+    host = in_unit()
+    host.world.restart_after_ns = -1
+    hold(host, stable_for_ms=3_000)
+    host.run(200 * h.MS)
+    host.world.spawn(unit=UNIT, name="thief")
+    host.run(6 * h.SECOND)
+    assert state(host) == "gone" and word(host).cut_short
+    host.crash()
+    host.start()
+    host.coordinator.link()
+    host.run(8 * h.SECOND)
+    assert state(host) == "recovered" and word(host).cut_short
+    assert word(host).detail.count("whole before the end") == 1
 
 
 # --- one place ----------------------------------------------------------------------------------------------
@@ -390,6 +470,30 @@ def test_r4_after_a_restart_no_more_blows_fall(host: h.Host, at: int) -> None:
     assert len(host.world.log) == sent and state(host) == "recovered"
 
 
+@pytest.mark.parametrize("away_ms", [0, 2_000, 10_000])
+def test_i8_a_hold_whose_agent_died_was_cut_short_however_late_it_is_back(host: h.Host, away_ms: int) -> None:
+    hold(host)
+    host.run(h.SECOND)
+    host.crash()
+    host.run(away_ms * h.MS)
+    host.start()
+    host.coordinator.link()
+    host.run(8 * h.SECOND)
+    assert word(host).cut_short and "the agent was restarted" in word(host).detail
+
+
+def test_i8_a_hold_that_had_its_time_had_it_after_a_restart_too(host: h.Host) -> None:
+    hold(host, stable_for_ms=3_000)
+    host.run(6 * h.SECOND)
+    assert state(host) == "gone"
+    host.crash()
+    host.start()
+    host.coordinator.link()
+    host.run(8 * h.SECOND)
+    assert state(host) == "recovered" and not word(host).cut_short
+    assert word(host).detail == "held for its time: 9 successors struck"
+
+
 # --- the unit that was given up -------------------------------------------------------------------------------
 
 
@@ -483,6 +587,141 @@ def test_r13_a_unit_that_somebody_else_has_started_is_no_longer_left() -> None:
     assert state(host) == "recovered" and not word(host).effect_open and starts(host) == 0
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_r13_r15_a_unit_that_was_reset_and_not_started_is_not_taken_for_stopped(forgotten: bool) -> None:
+    """`reset-failed` has worked, `start` has not: it is `inactive`, as what somebody stops, but by our doing."""
+    host = in_unit(gives_up_after=1)
+    host.start_problem = "Connection timed out"
+    hold(host)
+    host.stalled = {w.StartUnit}
+    host.run(3 * h.SECOND)
+    failed = host.world.units[UNIT]
+    assert failed.active == "failed"
+    host.world.units[UNIT] = replace(failed, active="inactive", result="success")
+    if forgotten:  # nothing refers to it, so systemd has unloaded it
+        host.world.units[UNIT] = replace(host.world.units[UNIT], main_pid=0, main_signal=0)
+    host.stalled = set()
+    host.give(w.UnitStarted(command_id="c1", problem="Connection timed out", reset=True))
+    host.run(3 * h.SECOND)
+    assert word(host).effect_open and "cannot start worker@1.service" in word(host).detail
+    host.start_problem = ""
+    host.run(8 * h.SECOND)
+    assert starts(host) == 1 and state(host) == "recovered" and not word(host).effect_open
+
+
+def given_up_late() -> h.Host:
+    """The second blow has used up the start limit; systemd will notice when it is to restart the unit."""
+    host = in_unit(gives_up_after=1)
+    host.world.gives_up_late = True
+    hold(host)
+    host.run(700 * h.MS)
+    assert len(fell(host)) == 2 and host.world.units[UNIT].active == "activating"
+    return host
+
+
+@pytest.mark.parametrize("end", [stop, halt, abort, end_lease], ids=lambda end: end.__name__)
+def test_i6_r13_a_unit_that_is_about_to_be_restarted_is_looked_at_until_it_is_up_or_given_up(end: object) -> None:
+    host = given_up_late()
+    end(host)  # type: ignore[operator]
+    assert host.left is None and word(host).effect_open
+    host.run(20 * h.SECOND)
+    assert starts(host) == 1 and not word(host).effect_open and len(host.world.processes) == 1
+    assert host.left == (() if end is stop else None)
+
+
+def test_r12_a_halt_is_acknowledged_as_reverted_only_once_the_unit_is_up_again() -> None:
+    host = given_up_late()
+    host.coordinator.halt()
+
+    def stages() -> list[a.HaltStage]:
+        return [frame.halt_ack.stage for frame in host.sent if frame.WhichOneof("frame") == "halt_ack"]
+
+    assert set(stages()) == {a.HALT_STAGE_STOPPED}
+    host.run(3 * h.SECOND)
+    assert stages()[-1] == a.HALT_STAGE_REVERTED and len(host.world.processes) == 1
+
+
+def test_i6_a_unit_that_systemd_restarts_is_not_started_by_us() -> None:
+    host = in_unit()
+    hold(host)
+    host.run(700 * h.MS)
+    stop(host)
+    assert word(host).effect_open
+    host.run(2 * h.SECOND)
+    assert host.left == () and starts(host) == 0 and len(host.world.processes) == 1
+
+
+def test_i6_a_unit_whose_death_systemd_has_not_heard_of_is_not_taken_for_one_that_runs() -> None:
+    host = given_up_late()
+    noticed = host.world.units[UNIT]
+    host.world.units[UNIT] = replace(noticed, active="active", main_signal=0)
+    stop(host)
+    assert word(host).effect_open
+    host.world.units[UNIT] = noticed
+    host.run(3 * h.SECOND)
+    assert host.left == () and starts(host) == 1
+
+
+def test_i6_a_unit_that_never_ends_activating_is_named_as_left() -> None:
+    host = given_up_late()
+    host.world.restart_after_ns = -1
+    host.run(h.SECOND // 2)
+    host.world.units[UNIT] = replace(host.world.units[UNIT], active="activating")
+    stop(host)
+    host.run(25 * h.SECOND)
+    assert host.left == ("c1",)
+
+
+def stopped_after_a_blow() -> h.Host:
+    """Our blow has the unit deactivate, which takes a while (ExecStopPost=); meanwhile somebody stops it."""
+    host = in_unit()
+    host.world.restart_after_ns = -1
+    victim = hold(host)
+    host.world.units[UNIT] = replace(
+        host.world.units[UNIT], active="deactivating", main_pid=victim.pid, main_signal=9, stop_ordered=True
+    )
+    host.run(2 * h.SECOND)
+    assert word(host).cut_short and "somebody has stopped worker@1.service" in word(host).detail
+    host.world.units[UNIT] = replace(host.world.units[UNIT], active="failed", stop_ordered=False)
+    return host
+
+
+def test_r15_a_unit_that_somebody_stops_while_it_deactivates_after_a_blow_is_never_started() -> None:
+    host = stopped_after_a_blow()
+    host.run(20 * h.SECOND)
+    assert starts(host) == 0 and not word(host).effect_open and len(fell(host)) == 1
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_r15_that_somebody_has_stopped_it_is_known_after_a_restart(compacted: bool) -> None:
+    host = stopped_after_a_blow()
+    host.crash()
+    if compacted:
+        memory = Memory()
+        for record in host.journal:
+            memory.apply(record)
+        host.journal[:] = memory.essential()
+    host.start()
+    host.coordinator.link()
+    host.run(20 * h.SECOND)
+    assert starts(host) == 0 and not word(host).effect_open and word(host).cut_short
+
+
+def test_r15_a_unit_that_is_stopped_after_the_hold_s_end_is_never_started() -> None:
+    host = in_unit()
+    host.world.restart_after_ns = -1
+    victim = hold(host)
+    down = replace(host.world.units[UNIT], active="deactivating", main_pid=victim.pid, main_signal=9)
+    host.world.units[UNIT] = down
+    abort(host)
+    assert word(host).effect_open
+    host.world.units[UNIT] = replace(down, stop_ordered=True)
+    host.run(2 * h.SECOND)
+    host.world.units[UNIT] = replace(down, active="failed")
+    host.run(20 * h.SECOND)
+    assert starts(host) == 0 and not word(host).effect_open
+
+
 def test_i6_an_agent_that_stops_waits_for_the_start_and_names_what_is_left() -> None:
     host = in_unit(gives_up_after=1)
     host.start_problem = "Access denied"
@@ -523,17 +762,18 @@ def test_r15_nothing_outlives_a_reboot() -> None:
     assert starts(host) == 0 and state(host) == "recovered"
 
 
-def test_a_journal_that_was_compacted_still_knows_whom_it_struck_and_which_unit() -> None:
+@pytest.mark.parametrize("run_ms", [2_000, 5_200])
+def test_a_journal_that_was_compacted_still_knows_whom_it_struck_which_unit_and_its_end(run_ms: int) -> None:
     host = in_unit()
-    hold(host)
-    host.run(2 * h.SECOND)
+    hold(host, stable_for_ms=3_000)
+    host.run(run_ms * h.MS)
     memory, again = Memory(), Memory()
     for record in host.journal:
         memory.apply(record)
     for record in memory.essential():
         again.apply(record)
     assert again.strikes == memory.strikes
-    assert again.strikes["c1"].unit == UNIT
+    assert again.strikes["c1"].unit == UNIT and (again.strikes["c1"].held is not None) == (run_ms > 5_000)
     assert [(one.pid, one.start_ticks) for one in again.strikes["c1"].successors.values()] == [
         one.victim for one in fell(host)[1:]
     ]

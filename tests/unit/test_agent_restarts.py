@@ -98,6 +98,24 @@ def test_i6_pauses_are_resumed_before_anything_else() -> None:
     assert [type(effect) for effect in host.effects][:3] == [w.Revert] * 3
 
 
+def test_i6_r13_a_pause_is_resumed_before_systemd_is_asked_of_a_unit_that_was_held_down_earlier() -> None:
+    """The second line carries its effects out one by one, and systemd may take seconds to answer."""
+    host = h.Host()
+    held, paused = host.world.spawn(unit="w.service"), host.world.spawn("other@")
+    host.world.pass_time(h.SECOND)
+    host.start()
+    host.coordinator.link()
+    host.coordinator.order("c1", held, "hold-down")
+    host.coordinator.order("c2", paused, "pause")
+    host.crash()
+    host.inputs.append(
+        w.Started(boot_id="boot-1", records=tuple(host.journal), journal_problem="", hello=a.Hello(host="h1"))
+    )
+    host.step()
+    asked = [type(effect) for effect in host.effects if isinstance(effect, w.Revert | w.LookUnit)]
+    assert asked == [w.Revert, w.LookUnit]
+
+
 def test_i6_one_record_that_is_not_understood_stops_no_revert_and_every_strike() -> None:
     host = h.leased()
     victim, other, _ = host.world.processes.values()

@@ -80,14 +80,18 @@ def test_r13_reverts_need_no_disk_and_no_journal_that_is_understood() -> None:
 
 
 class Supervisor:
-    """Has given its unit up after the death of `main_pid`; starts it after so many refusals."""
+    """Has given its unit up after the death of `main_pid`, or will once it was asked `about_to` times; starts it
+    after so many refusals."""
 
-    def __init__(self, main_pid: int, refusals: int = 0) -> None:
+    def __init__(self, main_pid: int, refusals: int = 0, about_to: int = 0) -> None:
         self.state = UnitState(name="w.service", loaded=True, active="failed", main_pid=main_pid, main_signal=9)
-        self.refusals = refusals
+        self.refusals, self.about_to = refusals, about_to
         self.started = 0
 
     def look(self, unit: str) -> UnitState:
+        if self.about_to:
+            self.about_to -= 1
+            return replace(self.state, active="activating")
         return self.state
 
     def start(self, unit: str) -> None:
@@ -131,3 +135,13 @@ def test_r15_a_unit_that_failed_by_itself_is_not() -> None:
 
 def test_r13_a_unit_that_cannot_be_started_is_named() -> None:
     assert held_down(Supervisor(0, refusals=1_000)) == {"c1": "Access denied"}
+
+
+def test_i6_a_unit_that_is_about_to_be_restarted_is_waited_for_and_started_if_that_fails() -> None:
+    supervisor = Supervisor(0, about_to=3)
+    assert held_down(supervisor) == {} and supervisor.started == 1
+
+
+def test_i6_a_unit_that_is_about_to_be_restarted_for_too_long_is_named() -> None:
+    supervisor = Supervisor(0, about_to=1_000)
+    assert held_down(supervisor) == {"c1": reverting.NOT_SAID} and supervisor.started == 0

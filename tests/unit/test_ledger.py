@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from killdeer.v1.operator_pb2 import LimitView, PermitView, RunState, StrikeView
-from killdeer.v1.process_pb2 import Action, Exit, Identity, Kill, StrikeState, Successor
+from killdeer.v1.process_pb2 import Action, Exit, HoldDown, Identity, Kill, StrikeState, Successor
 from killdeer_coordinator.core.books import Books, Permit, PutPermit, PutStrike, RunLimits, SetLimit, StrikeRow
 from killdeer_coordinator.core.labels import zone_of
 from killdeer_coordinator.core.ledger import (
@@ -201,6 +201,16 @@ def test_the_rate_counts_from_the_reported_signal() -> None:
     said = withheld(later(after, 60_000), ask("c2"))
     assert (said.scope, said.again_ms) == ("per_minute", T0 + 62_000)
     given(later(after, 60_001), ask("c2"))
+
+
+def test_r20_a_hold_down_counts_for_the_rate_until_its_last_blow_could_fall() -> None:
+    holding = view_of("c1", STRUCK)
+    holding.action.CopyFrom(Action(hold_down=HoldDown(length_ms=600_000)))
+    after, _ = decided(given(fleet({"per_minute": 1}), ask()), struck("c1", holding))
+    assert withheld(later(after, 600_000 + 59_000), ask("c2", "web-2")).scope == "per_minute"
+    ended, _ = decided(later(after, 70_000), release("c1", "recovered", view=holding))
+    assert withheld(later(ended, 59_000), ask("c2", "web-2")).scope == "per_minute"
+    assert isinstance(grant(ask("c2", "web-2"))(later(ended, 61_000)).answer, Granted)
 
 
 def test_the_rate_counts_from_not_after_while_the_signal_is_unknown() -> None:

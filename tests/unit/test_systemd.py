@@ -8,6 +8,7 @@ import pytest
 
 from killdeer_agent import systemd
 from killdeer_agent.core.unit import UnitState
+from killdeer_agent.core.words import StartUnit
 from killdeer_agent.systemd import Systemd
 
 FAILED = """LoadState=loaded
@@ -30,13 +31,15 @@ def calls(tmp_path: Path) -> Path:
 def systemctl(tmp_path: Path, calls: Path) -> Make:
     """One that keeps how it was called, and says what a test has it say."""
 
-    def make(says: str = "", *, code: int = 0, complains: str = "", sleeps: bool = False) -> Systemd:
+    def make(
+        says: str = "", *, code: int = 0, complains: str = "", sleeps: bool = False, jobs: str = ""
+    ) -> Systemd:
         program = tmp_path / "systemctl.py"
         program.write_text(
             "import sys, time\n"
             f"with open({str(calls)!r}, 'a') as file: print(*sys.argv[1:], file=file)\n"
             f"print({complains!r}, file=sys.stderr)\n"
-            f"sys.stdout.write({says!r})\n"
+            f"sys.stdout.write({jobs!r} if sys.argv[1] == 'list-jobs' else {says!r})\n"
             + ("sys.stdout.flush(); time.sleep(600)\n" if sleeps else "")
             + f"sys.exit({code})\n"
         )
@@ -67,6 +70,40 @@ def test_r15_any_other_unit_has_not_failed_by_our_blows(systemctl: Make, line: s
     assert not systemctl(FAILED.replace(line, instead)).look("w.service").failed_by({4711})
 
 
+DEACTIVATING = FAILED.replace("=failed", "=deactivating")
+
+
+@pytest.mark.parametrize(
+    ("job", "jobs", "ordered"),
+    [
+        ("Job=\n", "", False),
+        ("", "", False),  # an older systemctl keeps quiet about what is empty
+        ("Job=7\n", "6 v.service start running\n7 w.service stop waiting\n", True),
+        ("Job=7\n", "6 v.service stop running\n7 w.service restart waiting\n", False),
+        ("Job=7\n", "7 w.service start waiting\n", False),
+        ("Job=7\n", "", True),  # done by now
+    ],
+)
+def test_r15_a_stop_that_waits_while_it_deactivates_is_somebody_s(
+    systemctl: Make, job: str, jobs: str, ordered: bool
+) -> None:
+    assert systemctl(DEACTIVATING + job, jobs=jobs).look("w.service").stop_ordered is ordered
+
+
+def test_r15_jobs_are_asked_for_only_of_a_unit_that_deactivates(systemctl: Make, calls: Path) -> None:
+    assert not systemctl(FAILED + "Job=7\n", jobs="7 w.service stop waiting\n").look("w.service").stop_ordered
+    assert len(calls.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("active", "on_its_way"), [("activating", True), ("deactivating", True), ("failed", False)]
+)
+def test_i6_what_activates_or_deactivates_is_neither_up_nor_down(
+    systemctl: Make, active: str, on_its_way: bool
+) -> None:
+    assert systemctl(FAILED.replace("=failed", f"={active}")).look("w.service").on_its_way is on_its_way
+
+
 def test_a_unit_that_is_active_runs_and_a_scope_has_nobody_to_start_it(systemctl: Make) -> None:
     active = FAILED.replace("=failed", "=active")
     assert systemctl(active).look("w.service").runs
@@ -87,6 +124,15 @@ def test_r13_a_refusal_is_told_in_its_own_words(systemctl: Make, calls: Path) ->
     with pytest.raises(OSError, match="Access denied"):
         systemctl(code=1, complains="Access denied").start("w.service")
     assert len(calls.read_text().splitlines()) == 1
+
+
+def test_r13_a_unit_that_is_reset_and_not_started_is_told_as_that(tmp_path: Path) -> None:
+    program = tmp_path / "systemctl.py"
+    program.write_text("import sys; sys.exit('Connection timed out' if sys.argv[1] == 'start' else 0)\n")
+    answer = systemd.unit_started(
+        Systemd((sys.executable, str(program))), StartUnit(command_id="c1", unit="w.service")
+    )
+    assert answer.reset and "Connection timed out" in answer.problem
 
 
 def test_a_host_without_systemctl_says_so(tmp_path: Path) -> None:

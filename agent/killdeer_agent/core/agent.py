@@ -81,7 +81,7 @@ class Core:
                 self._reverts.configured(guard)
             case Linked():
                 self._session.opened(
-                    open_commands=sorted(self._strikes.open),
+                    open_commands=self._strikes.with_signals,
                     guard_version=self._strikes.guard.version,
                     problem=self._problem(),
                 )
@@ -132,6 +132,11 @@ class Core:
     @property
     def tally(self) -> Tally:
         return self._desk.tally
+
+    @property
+    def effects_open(self) -> list[str]:
+        """The commands of which something lasts, or may."""
+        return self._strikes.effects_open
 
     @property
     def standing(self) -> Standing:

@@ -15,6 +15,9 @@ from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.words import Done, Followed, LookUnit, Opened, Record, Strike, UnitSeen
 
+# Ticks come ten times a second; after a longer break the first of them concludes nothing.
+STEADY_NS = 1_000 * NS_PER_MS
+
 
 class Blows:
     def __init__(
@@ -33,6 +36,7 @@ class Blows:
         self._recoveries = recoveries
         self._reverts = reverts
         self._evidence = evidence
+        self._ticked_ns = 0
         self._holds = holds
 
     def opened(self, answer: Opened) -> None:
@@ -96,13 +100,15 @@ class Blows:
 
     def tick(self) -> None:
         now = self._desk.now.boot_ns
+        # An agent that was held up hears of what befell meanwhile after this tick (I8).
+        steady, self._ticked_ns = now - self._ticked_ns < STEADY_NS, now
         for strike in list(self._strikes.open.values()):
             if 0 < strike.next_blow_ns <= now:
                 strike.blow += 1
                 self._record(strike)
             elif strike.phase is Phase.STANDING and not strike.next_blow_ns:
                 taken_back = strike.hold.ended_ns if strike.hold is not None else not strike.effect_open
-                if taken_back:
+                if taken_back and steady:
                     self._late(strike, now)
 
     def _in(self, phase: Phase, command_id: str) -> OpenStrike | None:

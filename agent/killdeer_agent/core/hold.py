@@ -16,6 +16,8 @@ from killdeer_agent.core.recovery import Key, key_of
 MOST_BLOWS = 300
 # Execs that wait for the place to be empty; the oldest is given up first.
 MOST_APPEARED = 64
+# A successor that started so shortly before the end may not have been struck any more.
+LAST_NS = 1_000_000_000
 
 # A successor that says one of these at its last look is not struck, and the next one may be.
 PASSING = frozenset(
@@ -38,7 +40,8 @@ class Hold:
     starts: bool = False  # that unit was active when struck: it is started should it fail by our blows
     begun_ns: int = 0  # the first blow
     ended_ns: int = 0  # no blow falls any more
-    cut_short: bool = False  # before its time
+    cut_short: bool = False  # before its time, or its place may not have been empty for all of it
+    filled: str = ""  # why it may not have been
     target: Process | None = None  # the successor of the blow under way or last; None: the victim
     struck: dict[Key, int] = field(default_factory=dict)  # successors, and the blow of each
     vacant_ns: int = 0  # since when whom the last blow hit is gone; 0: not yet
@@ -46,10 +49,10 @@ class Hold:
     following: bool = False  # a Follow is out
     together: bool = False  # the service is one unit or one container, which ends as a whole
     others: int | None = None  # how many of the service the first blow left
-    short: bool = False  # a successor was left alone, because others were missing
     asking: bool = False  # a LookUnit or a StartUnit is out
     due_ns: int = 0  # when the unit is looked at (again)
     started: bool = False
+    reset: bool = False  # it is `inactive` by our own doing
 
     @property
     def goes_on(self) -> bool:
@@ -69,6 +72,7 @@ class Hold:
         self.appeared[key] = None
         if len(self.appeared) > MOST_APPEARED:
             del self.appeared[next(iter(self.appeared))]
+            self.filled = self.filled or f"more than {MOST_APPEARED} execs came before they could be looked at"
 
     def next_key(self) -> Key | None:
         """The oldest that was not struck since."""
@@ -89,7 +93,8 @@ class Hold:
         if self.others is None:
             self.others = len(there | before & gone) if self.together else len(before)
         enough = len(there) >= self.others
-        self.short = self.short or not enough
+        if not enough:
+            self.filled = self.filled or "a successor was left alone while others of its service were missing"
         return enough
 
     def take(self, successor: Process, blow: int) -> None:
@@ -103,5 +108,5 @@ class Hold:
             self.struck.pop(key_of(self.target), None)
 
     def end(self, now_ns: int, *, cut_short: bool) -> None:
-        self.ended_ns, self.cut_short = now_ns, cut_short
+        self.ended_ns, self.cut_short = now_ns, cut_short or bool(self.filled)
         self.appeared.clear()

@@ -134,8 +134,11 @@ class Holds:
             return  # nothing fell
         count = len(hold.struck)
         said = f"{count} successor{'' if count == 1 else 's'} struck" if count else "no successor was struck"
-        said += ", one was left alone while others of its service were missing" if hold.short else ""
-        strike.detail = f"{said}; the hold ended before its time: {why}" if why else f"held for its time: {said}"
+        said += f"; not held all the time: {hold.filled}" if hold.filled else ""
+        if why:
+            said += f"; the hold ended before its time: {why}"
+        strike.detail = said if hold.cut_short else f"held for its time: {said}"
+        self._strikes.keep("held", strike, {"cut_short": hold.cut_short, "detail": strike.detail})
         if strike.phase is not Phase.STRIKING:
             self._close(strike, hold)
         if strike.exit is not None:
@@ -169,7 +172,11 @@ class Holds:
         hold.due_ns = self._desk.now.boot_ns + (LOOK_LATE_NS if late else LOOK_EVERY_NS)
         if strike.phase is Phase.OVER:
             return
-        failed = state is not None and state.failed_by({pid for pid, _ in (strike.key, *hold.struck)})
+        if state is not None and state.stop_ordered:
+            self._leave_stopped(strike, hold)
+            return
+        struck = {pid for pid, _ in (strike.key, *hold.struck)}
+        failed = state is not None and (state.failed_by(struck) or (hold.reset and state.only_reset(struck)))
         if failed and state is not None and hold.goes_on:
             hold.asking = True  # one question at a time: the end would ask again
             self.end(strike, f"systemd gave {hold.unit} up after {strike.blow} blows ({state.result})")
@@ -180,7 +187,7 @@ class Holds:
         elif failed:
             hold.asking = strike.effect_open = True
             self._desk.emit(StartUnit(command_id=strike.command_id, unit=hold.unit))
-        else:
+        elif not state.on_its_way and not (state.unnoticed(struck) and self._just_ended(hold)):
             self._taken_back(strike)
 
     def unit_started(self, answer: UnitStarted) -> None:
@@ -189,6 +196,7 @@ class Holds:
             return
         hold = strike.hold
         hold.asking = False
+        hold.reset = hold.reset or answer.reset
         if answer.problem:
             self._not_started(strike, hold, answer.problem)
             return
@@ -204,6 +212,20 @@ class Holds:
         if not hold.ended_ns or not (strike.struck or strike.unsaid):
             return False
         return (strike.effect_open or not hold.started) and now >= hold.due_ns
+
+    def _just_ended(self, hold: Hold) -> bool:
+        """systemd hears of an exit a moment after it."""
+        return self._desk.now.boot_ns < hold.ended_ns + LOOK_EVERY_NS
+
+    def _leave_stopped(self, strike: OpenStrike, hold: Hold) -> None:
+        """Somebody stops the unit while it deactivates after a blow. It will be `failed` by our blow in the end, so
+        that is remembered, also across a restart: it is not started, and no blow falls any more."""
+        hold.starts = False
+        self._strikes.keep("unit_left", strike, {})
+        if hold.goes_on:
+            self.end(strike, f"somebody has stopped {hold.unit}")
+        else:
+            self._taken_back(strike)
 
     def _close(self, strike: OpenStrike, hold: Hold) -> None:
         if hold.starts:

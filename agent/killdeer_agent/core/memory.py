@@ -34,6 +34,7 @@ class Past:
     not_sent: dict[int, str] = field(default_factory=dict)  # number -> why
     reverted: bool = False
     exited_ns: int = 0
+    held: tuple[bool, str] | None = None  # its hold is over: before its time? and what was said of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,13 @@ class Memory:
     def _exit(self, body: dict[str, object]) -> None:
         self.strikes[str(body["command"])].exited_ns = _int(body["at"])
 
+    def _held(self, body: dict[str, object]) -> None:
+        self.strikes[str(body["command"])].held = (bool(body["cut_short"]), str(body["detail"]))
+
+    def _unit_left(self, body: dict[str, object]) -> None:
+        """Somebody has stopped it: it is not started."""
+        self.strikes[str(body["command"])].unit = ""
+
     def _reverted(self, body: dict[str, object]) -> None:
         self.strikes[str(body["command"])].reverted = True
 
@@ -220,6 +228,9 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
         records.append(Record("not_sent", {"command": command_id, "blow": blow, "detail": detail}))
     if past.exited_ns:
         records.append(Record("exit", {"command": command_id, "at": past.exited_ns}))
+    if past.held is not None:
+        cut_short, detail = past.held
+        records.append(Record("held", {"command": command_id, "cut_short": cut_short, "detail": detail}))
     if past.reverted:
         records.append(Record("reverted", {"command": command_id}))
     return records
@@ -244,6 +255,8 @@ _FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
     "fell": Memory._fell,
     "not_sent": Memory._not_sent,
     "exit": Memory._exit,
+    "held": Memory._held,
+    "unit_left": Memory._unit_left,
     "reverted": Memory._reverted,
     "closed": Memory._closed,
     "orphan": Memory._orphan,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from killdeer.v1.process_pb2 import Exit, StrikeState, Successor
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Process
+from killdeer_agent.core.hold import LAST_NS
 from killdeer_agent.core.recovery import Key, Recovery, Wait, key_of
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
@@ -34,11 +35,12 @@ class Recoveries:
         self._strikes = strikes
         self._services: dict[str, _Service] = {}
 
-    def expect(self, strike: OpenStrike, since_ns: int) -> None:
+    def expect(self, strike: OpenStrike, since_ns: int, *, here: bool = True) -> None:
         """Before the service is counted for the first time: who comes after `since_ns` may be a successor."""
         wait = Wait(
             command_id=strike.command_id,
             victim=strike.key,
+            here=here,
             since_ticks=max(0, since_ns) // NS_PER_TICK,
             stable_ns=strike.command.stable_for_ms * NS_PER_MS,
         )
@@ -102,10 +104,12 @@ class Recoveries:
         found, recovered = service.recovery.counted(members, self._desk.now.boot_ns)
         for wait in found:
             if wait.successor is not None and wait.command_id in self._strikes.open:
-                self._succeeded(self._strikes.open[wait.command_id], wait.successor)
+                strike = self._strikes.open[wait.command_id]
+                self._judge_hold(strike, wait, service.recovery, members)
+                self._succeeded(strike, wait.successor)
         for wait in recovered:
-            strike = self._strikes.open.get(wait.command_id)
-            if strike is not None:
+            if wait.command_id in self._strikes.open:
+                strike = self._strikes.open[wait.command_id]
                 strike.recovered()
                 self._strikes.finish(strike)
 
@@ -137,6 +141,18 @@ class Recoveries:
         states = [self._strikes.open[command_id].state for command_id in waiting]
         late = all(state == StrikeState.STRIKE_STATE_LOST for state in states)
         return CENSUS_LATE_NS if late else CENSUS_EVERY_NS
+
+    def _judge_hold(self, strike: OpenStrike, wait: Wait, recovery: Recovery, members: list[Process]) -> None:
+        """A service that was whole before the end of the hold was not held down, whyever its successor was left
+        alone (I8): it does not match, has not become another program, was another strike's for a while."""
+        hold = strike.hold
+        if hold is None or hold.cut_short:
+            return
+        last_ticks = (hold.until_ns - LAST_NS) // NS_PER_TICK
+        if recovery.was_whole(wait, [one for one in members if one.start_ticks < last_ticks]):
+            hold.cut_short = True
+            strike.detail += "; not held all the time: its service was whole before the end"
+            self._strikes.keep("held", strike, {"cut_short": True, "detail": strike.detail})
 
     def _succeeded(self, strike: OpenStrike, successor: Process) -> None:
         strike.successor = Successor(at_boot_ns=self._desk.now.boot_ns, source="scan")

@@ -35,6 +35,7 @@ class Wait:
     since_ticks: int
     stable_ns: int
     before: frozenset[Key] = frozenset()
+    here: bool = True  # the victim is of this boot: a key of another one may be anybody's by now
     gone: bool = False
     successor: Process | None = None
     missed: int = 0  # counts in a row that did not find the successor
@@ -89,8 +90,12 @@ class Recovery:
         self._sweep()
         return found, recovered
 
+    def was_whole(self, wait: Wait, members: Iterable[Process]) -> bool:
+        """Are as many as before among these alone?"""
+        return self._whole(wait, {key_of(member): member for member in members})
+
     def _claim(self, alive: dict[Key, Process]) -> list[Wait]:
-        victims = {wait.victim for wait in self.waits}
+        victims = {wait.victim for wait in self.waits if wait.here}
         # A recovered strike needs a stand-in still where it is the heir of one that has not recovered.
         claiming = [wait for wait in self.waits if wait.gone and (not wait.recovered or self._is_heir(wait))]
         for wait in claiming:
@@ -139,7 +144,7 @@ class Recovery:
         while heir is not None:
             yield heir
             key = key_of(heir.successor) if heir.successor is not None else None
-            heir = next((other for other in self.waits if other.gone and other.victim == key), None)
+            heir = next((other for other in self.waits if other.gone and other.here and other.victim == key), None)
 
     def _sweep(self) -> None:
         open_ids = {wait.command_id for wait in self.waits if not wait.recovered}

@@ -11,7 +11,7 @@ from killdeer_agent.core.recovery import key_of
 from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
-from killdeer_agent.core.words import Watch
+from killdeer_agent.core.words import Record, Watch
 
 _RESTARTED = Refusal(Reason.REASON_CANCELLED, "the agent was restarted: only reverts are sent")
 # The word of a blow comes after the blow; a successor may have started in between.
@@ -26,6 +26,9 @@ def take_up(desk: Desk, strikes: Strikes, recoveries: Recoveries, reverts: Rever
         strikes.open[command_id] = strike
         if strike.hold is not None and strike.process.boot_id != desk.boot_id:
             strike.effect_open = strike.hold.starts = False  # the machine has started its units anew
+    for strike in sorted(
+        strikes.open.values(), key=lambda one: one.hold is not None
+    ):  # systemd may be slow to answer
         if strike.effect_open:
             reverts.revert(strike)
     for boot_id, fell_ns in desk.memory.fell.values():
@@ -35,7 +38,9 @@ def take_up(desk: Desk, strikes: Strikes, recoveries: Recoveries, reverts: Rever
         this_boot = strike.process.boot_id == desk.boot_id
         if this_boot and strike.unsaid and strike.hits_anew:
             strikes.blow_fell(desk.now.boot_ns)  # it may have fallen, up to now
-        recoveries.expect(strike, _first_blow_ns(strike) - _SLACK_NS if this_boot else 0)
+            body = {"command": strike.command_id, "blow": strike.blow, "boot": desk.boot_id, "at": desk.now.boot_ns}
+            desk.write(Record("fell", body))
+        recoveries.expect(strike, _first_blow_ns(strike) - _SLACK_NS if this_boot else 0, here=this_boot)
         recoveries.counted_before(strike)
         if strike.exit is not None:
             recoveries.wait_for(strike)
@@ -78,7 +83,7 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
         strike.hold = _hold(past, now_ns)
         strike.effect_open = strike.hold.starts
         if not strike.unsaid:
-            strike.detail = "the hold ended before its time: the agent was restarted"
+            _, strike.detail = past.held or (True, "the hold ended before its time: the agent was restarted")
     if strike.unsaid:
         strike.state = StrikeState.STRIKE_STATE_UNKNOWN
         strike.detail = "the agent died between the intent and its word of the signal"
@@ -96,10 +101,11 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
 
 
 def _hold(past: Past, now_ns: int) -> Hold:
-    """It is over; what may be left to do is to start its unit."""
+    """It is over; what may be left to do is to start its unit. Without a word of its end it was cut short, whatever
+    the time is now: no blow fell while there was no agent (I8)."""
     struck = {key_of(one): number for number, one in past.successors.items() if number not in past.not_sent}
     begun_ns = min(past.sent.values(), default=now_ns)
     length_ns = past.command.action.hold_down.length_ms * NS_PER_MS
     hold = Hold(length_ns=length_ns, unit=past.unit, starts=bool(past.unit), begun_ns=begun_ns, struck=struck)
-    hold.end(now_ns, cut_short=now_ns < hold.until_ns)
+    hold.end(now_ns, cut_short=past.held is None or past.held[0])
     return hold

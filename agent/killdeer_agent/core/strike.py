@@ -133,6 +133,14 @@ class OpenStrike:
         return self.last_blow_ns + grace_ms * NS_PER_MS
 
     @property
+    def stopped(self) -> bool:
+        """No blow of it falls any more."""
+        if self.phase is Phase.STRIKING:
+            return False
+        to_come = self.phase is not Phase.STANDING or self.next_blow_ns or (self.hold is not None and self.lasts)
+        return self.cancelled is not None or self.phase is Phase.OVER or not to_come
+
+    @property
     def refused_in_vain(self) -> bool:
         """It was refused, and that could not be made durable."""
         return self.refusal is not None and not self.used_up
@@ -159,7 +167,7 @@ class OpenStrike:
         if self.hold is None:
             self.effect_open = False
             self.revert_due_ns = 0
-        if first and (self.struck or self.unsaid):
+        if first and (self.struck or self.unsaid) and not self.orphan:
             self.state = StrikeState.STRIKE_STATE_GONE
         return True
 
@@ -202,6 +210,7 @@ class OpenStrike:
             at_boot_ns=now_ns,
             events_lost=self.events_lost,
             settled=self.settled,
+            stopped=self.stopped,
             cut_short=self.hold is not None and self.hold.cut_short,
         )
         if self.exit is not None:

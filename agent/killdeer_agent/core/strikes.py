@@ -38,6 +38,11 @@ class Strikes:
         return sorted(s.command_id for s in self.open.values() if s.effect_open and s.revert_tries)
 
     @property
+    def with_signals(self) -> list[str]:
+        """Those that have sent a signal, or may have: a coordinator whose books lack one has lost it (rule R22)."""
+        return sorted(s.command_id for s in self.open.values() if s.struck or s.unsaid or s.lasts)
+
+    @property
     def striking(self) -> bool:
         """A signal is under way."""
         return any(strike.phase is Phase.STRIKING for strike in self.open.values())
@@ -84,15 +89,18 @@ class Strikes:
                     reason=refusal.reason,
                     detail=refusal.detail,
                     used_up=True,
+                    stopped=True,
                 )
             )
         elif command_id in memory.closed or command_id in memory.strikes:
             # Its last word was acknowledged; the record of that may still be on its way to the disk.
-            self._session.tell(agent_pb2.StrikeUpdate(command_id=command_id, settled=True))
+            self._session.tell(agent_pb2.StrikeUpdate(command_id=command_id, settled=True, stopped=True))
         elif command_id in memory.orphans:
             unknown = StrikeState.STRIKE_STATE_UNKNOWN
             detail = "an older journal of this host, which is lost, may have held it"
-            self._session.tell(agent_pb2.StrikeUpdate(command_id=command_id, state=unknown, detail=detail))
+            self._session.tell(
+                agent_pb2.StrikeUpdate(command_id=command_id, state=unknown, detail=detail, stopped=True)
+            )
         else:
             return False
         return True

@@ -17,6 +17,16 @@ class UnitState:
     result: str = ""  # of the last run: success, signal, start-limit-hit …
     main_pid: int = 0
     main_signal: int = 0
+    stop_ordered: bool = False  # it is deactivating, and a stop waits for that to be over
+
+    @property
+    def on_its_way(self) -> bool:
+        """It is not said yet whether it will be up or down: systemd may fail or give it up at the next attempt."""
+        return self.loaded and self.active in ("activating", "deactivating")
+
+    def unnoticed(self, struck: Container[int]) -> bool:
+        """Its main process was struck, and systemd has not heard of its end."""
+        return self.loaded and self.active == "active" and self.main_pid in struck and not self.main_signal
 
     @property
     def runs(self) -> bool:
@@ -28,3 +38,8 @@ class UnitState:
         it was about to be restarted; what failed for a reason of its own is its own affair."""
         ours = self.main_pid in struck and self.main_signal == KILL
         return self.loaded and self.active == "failed" and ours
+
+    def only_reset(self, struck: Container[int]) -> bool:
+        """After a start of ours that came no further than `reset-failed`: nobody has run it since. A unit that
+        nothing refers to is forgotten by then, its main process with it."""
+        return self.loaded and self.active == "inactive" and (not self.main_pid or self.main_pid in struck)

@@ -101,10 +101,11 @@ class UnitSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStarted:
-    """Answers StartUnit. No `problem`: systemd is starting it."""
+    """Answers StartUnit. No `problem`: systemd is starting it. `reset`: not so, but it is `failed` no more."""
 
     command_id: str
     problem: str = ""
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,13 @@ class PidfdCollector:
         if self._log is None:
             return
         now_ns = clock.boot_ns()
-        for line in self._log.read():
+        try:
+            lines = self._log.read()
+        except OSError as problem:  # exits and counters are told without it
+            self._log.close()
+            self._log, self.detail = None, f"{self.detail}, until it failed: {problem.strerror}"
+            return
+        for line in lines:
             match line:
                 case OomLine():
                     yield KernelEvent(at_boot_ns=now_ns, oom=self._oom(line))

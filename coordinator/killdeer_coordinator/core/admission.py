@@ -33,6 +33,7 @@ from killdeer_coordinator.core.books import (
 from killdeer_coordinator.core.refusal import Refused
 
 WHO = "coordinator"
+RESTORED = "store-restored-"  # what the ids of halts begin with that were latched for a lost position
 UNFINISHED = (
     StrikeState.STRIKE_STATE_PLANNED,
     StrikeState.STRIKE_STATE_PERMITTED,
@@ -73,7 +74,7 @@ def admit(
             halt_audit += (Audited(WHO, "store.restored", host, lost.reason), _engaged(lost))
         row = books.hosts.get(host)
         held = _open_strikes(books, host)
-        why = _unknown_session(row, hello)
+        why = _unknown_session(row, hello) or _lost_strikes(books, row, hello)
         if why:
             put, changes, audit = _quarantine(row, host, hello, why, held)
         else:
@@ -154,7 +155,7 @@ def lost_position(books: Books, shown: StorePosition, by: str, unix_ms: int) -> 
     """The halt to latch for a position that this store does not contain; None if it does, or if it is latched."""
     if not shown.length or books.position_known(shown):
         return None
-    halt_id = f"store-restored-{shown.length}-{shown.head[:12]}"
+    halt_id = f"{RESTORED}{shown.length}-{shown.head[:12]}"
     if halt_id in books.halts.engaged:
         return None
     reason = (
@@ -186,9 +187,10 @@ def told_by(host: str, hello: Hello, known: Halts, unix_ms: int) -> Halts:
     return Halts(engaged)
 
 
-def open_strike(row: StrikeRow) -> OpenStrike:
+def open_strike(row: StrikeRow, boot_id: str) -> OpenStrike:
+    """`boot_id` is the host's now. After a boot its disk may be an older one than the session tells."""
     view = row.view
-    doubtful = view.reason == Reason.REASON_QUARANTINED
+    doubtful = view.reason == Reason.REASON_QUARANTINED or view.victim.boot_id != boot_id
     return OpenStrike(command_id=view.command_id, victim=view.victim, action=view.action, doubtful=doubtful)
 
 
@@ -207,6 +209,16 @@ def _unknown_session(row: HostRow | None, hello: Hello) -> str:
     if not hello.session:
         return "its session is lost: a lost journal, or another machine with its name"
     return "its session is not the last one: a clone, or a disk that was rolled back"
+
+
+def _lost_strikes(books: Books, row: HostRow | None, hello: Hello) -> str:
+    """Strikes that are open there and unknown to these books were in a store that is lost (rule R22). Nobody counts
+    their victims, so nothing is granted there until an operator has looked."""
+    known = {permit.command_id for permit in books.permits.values()}
+    lost = [command_id for command_id in hello.open_commands if command_id not in known]
+    if not lost or row is None or not row.session:
+        return ""
+    return f"strikes are open on it that this store does not hold: {', '.join(lost[:3])}; it was restored, or lost"
 
 
 def _quarantine(row: HostRow | None, host: str, hello: Hello, why: str, held: list[StrikeRow]) -> Put:

@@ -118,7 +118,7 @@ class Permit:
     zone: str  # the host's label; a host without one is a zone of its own
     granted_ms: int
     not_after_ms: int
-    struck_ms: int = 0
+    struck_ms: int = 0  # of a hold-down that is not over: when its time will be
     never_sent: bool = False  # the agent's durable word that nothing was sent and the id is used up
     released_ms: int = 0
     released_why: str = ""  # refused | recovered | cleared by NAME
@@ -225,7 +225,8 @@ class PutCoordinator:
 
 @dataclass(frozen=True, slots=True)
 class VoidLetters:
-    """All that this coordinator has written, and all that was written to it, and is not collected yet."""
+    """Of those not collected yet: the strikes in this coordinator's letters are over, so that their ids are used up
+    instead; and the answers that it waited for go."""
 
     coordinator: str
 

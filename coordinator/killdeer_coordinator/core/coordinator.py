@@ -8,6 +8,7 @@ from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectRequest
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import words
+from killdeer_coordinator.core.admission import RESTORED
 from killdeer_coordinator.core.asks import Asks
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
@@ -25,19 +26,20 @@ from killdeer_coordinator.core.words import Decided, Effect, Input, KeepEvents, 
 READ_EVERY_NS = 1_000_000_000
 READ_LOST_NS = 2_000_000_000  # a read without an answer for so long has failed, or hangs: another is asked for
 KEEP_EVERY_NS = 1_000_000_000
+LOST = "the store was restored: each host is to say anew what is open on it"
 
 
 class Core:
     def __init__(self) -> None:
         self.roster = Roster()
-        self.errands = Errands()
+        self.errands = Errands(known=lambda: self.roster.position, lost=self._store_lacks)
         self.scans = Scans(self.roster, self.errands)
         self.runs = Runs(self.roster, self.errands, self.scans)
         self.halting = Halting(self.roster, self.errands, halted=self.runs.halted, open_hosts=self.runs.open_hosts)
         self.sessions = Sessions(
             self.roster, self.errands, self.halting, welcomed=self.runs.welcomed, lost=self.scans.lost
         )
-        self.presence = Presence(self.roster, self.errands, orphaned=self.runs.orphaned, learn=self.halting.learn)
+        self.presence = Presence(self.roster, self.errands, orphaned=self.runs.orphaned, restored=self._lost)
         self.far = Far(self.roster, self.errands, self.scans, self.runs, self.sessions.superseded)
         drafts = Drafts(self.roster, self.errands, self.scans)
         starting = Starting(self.roster, self.errands, drafts, self.runs)
@@ -86,6 +88,7 @@ class Core:
                 self._started(what)
             case words.Stop():
                 self._stopping = True
+                self.roster.far.clear()  # nor is anything struck by letter any more
                 self.halting.stop()
                 self.runs.stop()
                 self.sessions.drain()
@@ -105,7 +108,7 @@ class Core:
             roster.halts = started.halts.union(started.books.halts)
             self._read_due_ns = now.mono_ns + READ_EVERY_NS
         decide = take_over(started.coordinator, started.halts, started.position, now.unix_ms, started.instance)
-        self.errands.insist(decide, self._taken_over)
+        self.errands.insist(decide, self._taken_over, anyway=True)
 
     def _taken_over(self, decided: Decided) -> None:
         if isinstance(decided.answer, TakenOver):
@@ -147,21 +150,31 @@ class Core:
         self._read_asked_ns = None
         if roster.read_begun_ns is not None and read.begun_ns < roster.read_begun_ns:
             return  # an older read that was overtaken
-        if read.books.position.length < self._read_after.length:
-            # The store had more when this read was asked for: it is another one now (rule R22).
-            decide = restored(self._read_after, f"coordinator {roster.coordinator}", now.unix_ms)
-            self.errands.insist(decide, self._restored)
+        if read.books.position != self._read_after:
+            # It has grown, or it is another one now (rule R22): only its chain can tell.
+            self._store_lacks(self._read_after)
         roster.books, roster.read_begun_ns, roster.read_ended_ns = read.books, read.begun_ns, now.mono_ns
         self._rose(read.books.position)
+        known = set(roster.halts.engaged)
         self.halting.learn(read.books.halts)
-        if roster.instance:
+        if any(halt_id.startswith(RESTORED) for halt_id in roster.halts.engaged.keys() - known):
+            self.sessions.begin_anew(LOST)  # another coordinator has noticed it
+        if roster.instance and not self._stopping:
             self.far.read(read)
+
+    def _store_lacks(self, position: StorePosition) -> None:
+        """Or may: the store is asked, and what is to be done then is done there (rule R22)."""
+        decide = restored(position, f"coordinator {self.roster.coordinator}", self.errands.now.unix_ms)
+        self.errands.insist(decide, self._restored, anyway=True)
 
     def _restored(self, decided: Decided) -> None:
         if isinstance(decided.answer, Halts):
-            self.roster.position = decided.position
-            self.halting.learn(decided.answer)
-            self.sessions.begin_anew("the store was restored: each host is to say anew what is open on it")
+            self._lost(decided.answer, decided.position)
+
+    def _lost(self, halts: Halts, position: StorePosition) -> None:
+        self.roster.position = position
+        self.halting.learn(halts)
+        self.sessions.begin_anew(LOST)
 
     def _rose(self, position: StorePosition) -> None:
         if position.length > self.roster.position.length:

@@ -162,7 +162,7 @@ class Drive:
         if self._survey is None or not self._young(self._survey):
             self._look(None)
             return
-        self._granting = True
+        self._granting, flight.asked_boot_ns = True, link.answered_boot_ns
         asked = request(flight, self.run.row, self.run.intake, self._survey, link, self._at_the_store)
         self._ground.errands.transact(ledger.grant(asked), lambda decided: self._decided(flight, wave, decided))
 

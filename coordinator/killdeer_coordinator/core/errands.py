@@ -5,13 +5,14 @@ again every second until the store has committed it. All others fail once, and w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectResponse
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import letters
-from killdeer_coordinator.core.books import Decide, Letter
+from killdeer_coordinator.core.books import Books, Decide, Decision, Letter
 from killdeer_coordinator.core.roster import Link
 from killdeer_coordinator.core.words import Decided, Effect, Keep, Kept, Note, Now, Post, Posted, Tell, Transact
 
@@ -26,6 +27,25 @@ class _Errand:
     decide: Decide
     then: Then
     insisted: bool
+    anyway: bool  # also by a store that has lost what it held
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The answer of a store that does not hold this position any more: nothing was decided."""
+
+    known: StorePosition
+
+
+def _on(known: StorePosition, decide: Decide) -> Decide:
+    """No decision rests on a store that has lost what its coordinator has seen in it (rule R22)."""
+
+    @wraps(decide)
+    def on_the_same(books: Books) -> Decision:
+        same = not known.length or books.position == known or books.position_known(known)
+        return decide(books) if same else Decision(answer=_Lost(known))
+
+    return on_the_same
 
 
 @dataclass(slots=True)
@@ -42,6 +62,8 @@ class Errands:
     _again: list[tuple[int, _Errand | Keep | Post]] = field(default_factory=list)  # (due, what)
     _last_keep: int = 0  # token of the latest Keep
     sender: str = ""  # this coordinator, on its letters
+    known: Callable[[], StorePosition] = StorePosition  # the highest position seen
+    lost: Callable[[StorePosition], None] = lambda known: None  # called when the store does not hold it any more
 
     def ask(self, effect: Effect) -> None:
         self._effects.append(effect)
@@ -51,7 +73,7 @@ class Errands:
 
     def taken(self) -> list[Effect]:
         """The effects asked for since the last call, in order."""
-        if self._letters:
+        if self._letters and not self._posting:  # those of a whole fleet wait together for the ones under way
             self._send_letters(tuple(self._letters))
             self._letters.clear()
         effects, self._effects = self._effects, []
@@ -78,13 +100,14 @@ class Errands:
             void = Post(0, tuple(letters.void(letter) for letter in post.letters))
             self._again.append((self.now.mono_ns + AGAIN_NS, void))
 
-    def transact(self, decide: Decide, then: Then) -> None:
-        """`then` hears the answer, also when it is a failure."""
-        self._send(_Errand(decide, then, insisted=False))
+    def transact(self, decide: Decide, then: Then, *, anyway: bool = False) -> None:
+        """`then` hears the answer, also when it is a failure. `anyway`: it looks for itself whether the store was
+        restored."""
+        self._send(_Errand(decide, then, insisted=False, anyway=anyway))
 
-    def insist(self, decide: Decide, then: Then | None = None) -> None:
+    def insist(self, decide: Decide, then: Then | None = None, *, anyway: bool = False) -> None:
         """`then` hears the answer once it is committed, never a failure."""
-        self._send(_Errand(decide, then or _nothing, insisted=True))
+        self._send(_Errand(decide, then or _nothing, insisted=True, anyway=anyway))
 
     def keep(self, halts: Halts, position: StorePosition) -> None:
         """Make halts and position durable outside the store; tried again until it works, or a later one, which
@@ -98,6 +121,9 @@ class Errands:
         errand = self._waiting.pop(decided.token, None)
         if errand is None:
             return
+        if isinstance(decided.answer, _Lost):
+            self.lost(decided.answer.known)
+            decided = replace(decided, answer=None, failure="the store was restored: it lacks what it held")
         if decided.failure and errand.insisted:
             self.note("store.failed", cause=decided.failure, remedy="it is asked again every second")
             self._again.append((self.now.mono_ns + AGAIN_NS, errand))
@@ -130,7 +156,7 @@ class Errands:
     def _send(self, errand: _Errand) -> None:
         self._token += 1
         self._waiting[self._token] = errand
-        self.ask(Transact(self._token, errand.decide))
+        self.ask(Transact(self._token, errand.decide if errand.anyway else _on(self.known(), errand.decide)))
 
 
 def _nothing(decided: Decided) -> None:

@@ -41,8 +41,9 @@ class Flight:
     permit_id: str = ""
     doubted: bool = False  # a grant was reported as failed, and may be committed all the same
     told: bool = False  # the Strike was sent
+    asked_boot_ns: int = 0  # Link.answered_boot_ns as its permit was asked for; far hosts have none
     sent_ns: int = 0  # mono
-    answered: bool = False  # its agent has spoken, since the Revert if there was one
+    answered: bool = False  # its agent has said that no blow is to come, since the Revert if there was one
     effect_open: bool = False
 
     @property
@@ -111,7 +112,8 @@ def drawn(command_id: str, candidate: Candidate, step: Step, link: Link | None) 
 
 
 def command(flight: Flight, row: RunRow, intake: Intake, link: Link, roster: Roster) -> Strike:
-    """The frame; `not_after` is in the agent's own clock (rule R7)."""
+    """The frame; `not_after` is in the agent's own clock (rule R7), and counts from before the permit's own does,
+    however long the grant has taken: the rate rests on that (rule R20)."""
     return Strike(
         command_id=flight.view.command_id,
         run_id=row.run_id,
@@ -121,7 +123,7 @@ def command(flight: Flight, row: RunRow, intake: Intake, link: Link, roster: Ros
         service=flight.view.service,
         selector=intake.selector,
         action=flight.view.action,
-        not_after_boot_ns=link.answered_boot_ns + NOT_AFTER_MS * NS_PER_MS,
+        not_after_boot_ns=min(flight.asked_boot_ns, link.answered_boot_ns) + NOT_AFTER_MS * NS_PER_MS,
         halts_digest=roster.halts.digest,
         position=roster.position,
         recover_within_ms=intake.recover_within_ms,

@@ -17,7 +17,7 @@ from killdeer_coordinator.core.books import Audited, Books, Decide, Decision, Pu
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
-from killdeer_coordinator.core.words import Broadcast, Decided, Refuse, Reply
+from killdeer_coordinator.core.words import Broadcast, Decided, Now, Refuse, Reply
 
 # Once complete, how long a stream stays open for reverts and the store's word.
 AFTERMATH_NS = 5_000_000_000
@@ -53,10 +53,11 @@ class HaltWatch:
         return any(not hosts for hosts in owed)
 
     def response(self, roster: Roster, now_ns: int) -> HaltResponse:
+        bounded = self.stored or not roster.instance
         for host, known in self.hosts.items():
             stopped = known.stage >= HaltStage.HALT_STAGE_STOPPED
             known.connected = roster.link_of(host) is not None
-            passed = not stopped and now_ns >= self.bounds[host]
+            passed = not stopped and bounded and now_ns >= self.bounds[host]
             if passed and not known.bound_passed:
                 self.changed_ns = now_ns
             known.bound_passed = passed
@@ -76,6 +77,12 @@ class HaltWatch:
             elapsed_ms=(self.changed_ns - self.begun_ns) // NS_PER_MS,
             stored=self.stored,
         )
+
+    def bound_from(self, roster: Roster, now: Now) -> None:
+        """It is in the store now: another coordinator that has not read it yet may still renew (rule R9)."""
+        for host, known in self.hosts.items():
+            self.bounds[host] = max(self.bounds[host], roster.right_until(host, now.mono_ns))
+            known.stops_by_unix_ms = now.unix_ms + max(0, self.bounds[host] - now.mono_ns) // NS_PER_MS
 
     def over(self, response: HaltResponse, now_ns: int) -> bool:
         """Nothing more is worth waiting for: all has stopped, is reverted and recorded, or has had its time."""
@@ -211,8 +218,11 @@ class Halting:
         self._halted(record)
 
     def _stored(self, halt_id: str) -> None:
-        if halt_id in self._watches:
-            self._watches[halt_id].stored = True
+        watch = self._watches.get(halt_id)
+        if watch is not None and not watch.stored:
+            watch.stored = True
+            if self._roster.instance:
+                watch.bound_from(self._roster, self._errands.now)
 
     def _rearmed(self, ask: int, who: str, active: tuple[HaltRecord, ...], decided: Decided) -> None:
         if isinstance(no := decided.answer, Refused):

@@ -80,7 +80,9 @@ def release(
 
     def change(books: Books, permit: Permit) -> tuple[Permit, tuple[Audited, ...]]:
         known = replace(
-            permit, struck_ms=permit.struck_ms or struck_ms or 0, never_sent=permit.never_sent or never_sent
+            permit,
+            struck_ms=min(permit.struck_ms or struck_ms or 0, max(books.now_ms, permit.granted_ms)),
+            never_sent=permit.never_sent or never_sent,
         )
         if permit.released_ms:
             return known, ()
@@ -91,11 +93,12 @@ def release(
 
 
 def struck(command_id: str, view: StrikeView) -> Decide:
-    """The first signal was reported: its time is taken by the store's clock, once, and the rate counts from it.
-    Answers the Permit, or Refused NOT_FOUND."""
+    """The first signal was reported: its time is taken by the store's clock, once, and the rate counts from it; from
+    a hold-down's end, for its signals fall until then. Answers the Permit, or Refused NOT_FOUND."""
 
     def change(books: Books, permit: Permit) -> tuple[Permit, tuple[Audited, ...]]:
-        return replace(permit, struck_ms=permit.struck_ms or max(books.now_ms, permit.granted_ms)), ()
+        last_ms = max(books.now_ms, permit.granted_ms) + view.action.hold_down.length_ms
+        return replace(permit, struck_ms=permit.struck_ms or last_ms), ()
 
     return _of_permit(command_id, view, change)
 
@@ -106,7 +109,7 @@ def update(view: StrikeView, *, run_id: str = "") -> Decide:
 
     def decide(books: Books) -> Decision:
         row = books.strikes.get(view.command_id) or (
-            StrikeRow(run_id=run_id, view=StrikeView()) if run_id else None
+            StrikeRow(run_id=run_id, view=StrikeView()) if run_id in books.runs else None
         )
         if row is None:
             return Decision(answer=_unknown("strike", view.command_id))

@@ -21,7 +21,7 @@ from killdeer_coordinator.core.books import (
 )
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.roster import Roster
-from killdeer_coordinator.core.takeover import WHO, end_runs, restored
+from killdeer_coordinator.core.takeover import WHO, end_runs, left_open, restored
 from killdeer_coordinator.core.words import Decided, Quit
 
 BEAT_EVERY_NS = 2_000_000_000
@@ -67,6 +67,8 @@ def beat(coordinator: str, instance: str, positions: Sequence[StorePosition] = (
         drivers = sorted({run.driver for run in runs})
         why = f"its coordinator {' and '.join(drivers)} is gone"
         ended, entries, open_strikes = end_runs(books, runs, why, halted=bool(books.halts.union(halts).active))
+        if named.changes:
+            open_strikes += left_open(books)  # it may have ended runs itself, and not reverted yet
         return Decision(
             (*lost.changes, PutCoordinator(row), *named.changes, *map(VoidLetters, drivers), *ended),
             (*lost.audit, *named.audit, *entries),
@@ -112,7 +114,8 @@ def leave(coordinator: str, instance: str) -> Decide:
 
 
 class Presence:
-    """`orphaned` is told the strikes of runs that were ended here for another coordinator, `learn` of halts."""
+    """`orphaned` is told the strikes of runs that were ended here for another coordinator; `restored`, of halts
+    that were latched because the store has lost what it had, and of its position."""
 
     def __init__(
         self,
@@ -120,12 +123,12 @@ class Presence:
         errands: Errands,
         *,
         orphaned: Callable[[Sequence[StrikeRow]], None],
-        learn: Callable[[Halts], None],
+        restored: Callable[[Halts, StorePosition], None],
     ) -> None:
         self._roster = roster
         self._errands = errands
         self._orphaned = orphaned
-        self._learn = learn
+        self._restored = restored
         self._positions: list[StorePosition] = []  # not asked about yet
         self._due_ns = 0
         self._beating = False
@@ -138,7 +141,7 @@ class Presence:
         self._beating, self._due_ns = True, now_ns + BEAT_EVERY_NS
         roster, asked, self._positions = self._roster, tuple(self._positions), []
         decide = beat(roster.coordinator, roster.instance, asked, self._errands.now.unix_ms)
-        self._errands.transact(decide, lambda decided: self._beaten(asked, decided))
+        self._errands.transact(decide, lambda decided: self._beaten(asked, decided), anyway=True)
 
     def decided(self, position: StorePosition) -> None:
         if position.length and position not in self._positions[-1:]:
@@ -161,7 +164,8 @@ class Presence:
             )
             self._errands.ask(Quit(why))
             return
-        self._learn(beaten.halts)
+        if beaten.halts.active:
+            self._restored(beaten.halts, decided.position)
         if beaten.runs:
             self._errands.note("runs.taken_over", gone=list(beaten.gone), runs_ended=list(beaten.runs))
         self._orphaned(beaten.open)

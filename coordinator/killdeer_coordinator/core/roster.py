@@ -134,14 +134,15 @@ class Roster:
         """
         row = self.books.hosts.get(host) if self.books else None
         right = FRESH_NS + right_ns(row.longest_lease_ms if row else self.lease_ms)
-        elsewhere = now_ns + right if self._others(right) else 0
+        elsewhere = now_ns + right if self._others(right, now_ns) else 0
         if (link := self.link_of(host)) is not None:
             return max(link.lease_until_ns, self.rights.get(host, 0), elsewhere)
         return max(self.rights.get(host, self.started_ns + right), elsewhere)
 
-    def _others(self, right: int) -> bool:
-        """May another coordinator have given a right that lasts so long, and is not over?"""
-        if not self.instance or self.books is None:
+    def _others(self, right: int, now_ns: int) -> bool:
+        """May another coordinator have given a right that lasts so long, and is not over? Who has not read the
+        store lately knows of none that has come since."""
+        if not self.instance or self.books is None or not self.store_fresh(now_ns):
             return bool(self.instance)
         return any(
             row.seen_ms or (self.books.now_ms - row.since_ms) * NS_PER_MS < right

@@ -67,13 +67,14 @@ class Run:
         self.log.append(line)
         self.version += 1
 
-    def told(self, told: Told, *, effect_open: bool) -> None:
-        """An agent's word on one of its strikes, as it was committed."""
+    def told(self, told: Told, *, effect_open: bool, stopped: bool) -> None:
+        """An agent's word on one of its strikes, as it was committed. One that crosses a Revert on its way answers
+        it only if no blow is to come (rule R11)."""
         flight = self.flights.get(told.view.command_id)
         if flight is None:
             return
         before, flight.view = flight.view, told.view
-        flight.answered, flight.effect_open = True, effect_open
+        flight.answered, flight.effect_open = stopped, effect_open
         self.version += 1
         if told.view.state != before.state:
             self.say(outcome(told.view))
@@ -134,6 +135,9 @@ class Run:
         for flight in list(self.flights.values()):
             why = flight.overdue(self._ground.errands.now.mono_ns, self._ground.roster.lease_ms, recovery_ms)
             if why:
+                link = self._ground.roster.way_to(flight.host)
+                if link is not None and link.far and flight.view.state in strikes.WITHOUT_A_SIGNAL:
+                    self.revert(flight)  # its letter may be lost, and the host's link is not: nobody asks about it
                 flight.view, decide = strikes.never_heard_of(flight.view, why)
                 self._ground.errands.insist(decide)
                 self.say(outcome(flight.view))

@@ -116,7 +116,8 @@ class Runs:
         for run in self._runs.values():
             for flight in run.flights.values():
                 waited_for = run.running and flight.told
-                if flight.host == link.host and flight.permit_id and not waited_for and revertible(flight.view):
+                owed = flight.doubted or (flight.permit_id and revertible(flight.view))
+                if flight.host == link.host and owed and not waited_for:
                     run.revert(flight)
 
     def orphaned(self, open_strikes: Sequence[StrikeRow]) -> None:
@@ -201,7 +202,7 @@ class Runs:
             return
         run = self._runs.get(told.run_id)
         if run is not None:
-            run.told(told, effect_open=update.effect_open)
+            run.told(told, effect_open=update.effect_open, stopped=update.stopped)
             self._advance(run)
         if told.released:
             self.nudge()

@@ -81,8 +81,11 @@ class Sessions:
         )
 
     def _of_another_boot(self, link: Link) -> bool:
-        """A machine that boots has lost its right; a copy of its disk comes while the original has it. To serve that
-        one would be to take its word for what became of the other's victims."""
+        """A machine that boots has lost its right; a copy of its disk comes while the original has it. To serve
+        that one would be to take its word for what became of the other's victims."""
+        far = self._roster.far.get(link.host)
+        if far is not None and far.hello.boot_id != link.hello.boot_id:
+            return True  # until the coordinator that serves the other lets it go
         older, boot_id = self._roster.link_of(link.host), self._boots.get(link.host, link.hello.boot_id)
         right_ns = older.lease_until_ns if older is not None else self._roster.rights.get(link.host, 0)
         return boot_id != link.hello.boot_id and self._errands.now.mono_ns < right_ns
@@ -193,7 +196,7 @@ class Sessions:
                     session=link.token,
                     lease_ms=self._roster.lease_ms,
                     position=decided.position,
-                    open=[open_strike(row) for row in admission.open],
+                    open=[open_strike(row, link.hello.boot_id) for row in admission.open],
                     heartbeat_ms=self._roster.heartbeat_ms,
                 )
             ),

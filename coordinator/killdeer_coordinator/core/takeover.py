@@ -21,6 +21,7 @@ from killdeer_coordinator.core.books import (
     Decision,
     PutCoordinator,
     PutHalt,
+    PutHost,
     PutRun,
     PutStrike,
     RunRow,
@@ -37,7 +38,7 @@ RESTARTED = "the coordinator was restarted"
 class TakenOver:
     halts: Halts
     runs: tuple[str, ...]  # ids of those that were ended
-    open: tuple[StrikeRow, ...] = ()  # their strikes whose permits are held
+    open: tuple[StrikeRow, ...] = ()  # the strikes of ended runs whose permits are held
 
 
 def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: int, instance: str = "") -> Decide:
@@ -58,10 +59,15 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
             mine = CoordinatorRow(
                 coordinator=coordinator, instance=instance, since_ms=books.now_ms, seen_ms=books.now_ms
             )
-            changes += (PutCoordinator(mine), VoidLetters(coordinator))
+            unserved = tuple(
+                PutHost(replace(row, coordinator=""))
+                for row in books.hosts.values()
+                if row.coordinator == coordinator  # before it was restarted
+            )
+            changes += (PutCoordinator(mine), VoidLetters(coordinator), *unserved)
         runs = [run for run in books.runs.values() if not instance or run.driver in ("", coordinator)]
         more, entries, open_strikes = end_runs(books, runs, RESTARTED, halted=bool(halts.active))
-        answer = TakenOver(halts, tuple(run.run_id for run in runs), open_strikes)
+        answer = TakenOver(halts, tuple(run.run_id for run in runs), open_strikes + left_open(books))
         return Decision(changes + more, audit + entries, answer)
 
     return decide
@@ -83,6 +89,17 @@ def end_runs(
         changes += _unheard(strike, why)
     held = {permit.command_id for permit in books.permits.values() if not permit.released_ms}
     return changes, audit, tuple(strike for strike in struck if strike.view.command_id in held)
+
+
+def left_open(books: Books) -> tuple[StrikeRow, ...]:
+    """Strikes of ended runs whose permits are held: whoever ended those may have died before the reverts."""
+    return tuple(
+        strike
+        for permit in books.permits.values()
+        if not permit.released_ms
+        and permit.run_id in books.ended
+        and (strike := books.strikes.get(permit.command_id)) is not None
+    )
 
 
 def restored(shown: StorePosition, by: str, unix_ms: int) -> Decide:

@@ -1,10 +1,13 @@
 """gRPC settings of both listeners. Each number has its reason; two of them are silent traps without it."""
 
+import datetime as dt
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import grpc
+
+from killdeer_coordinator.pki import ends_on
 
 FRAME_MOST_BYTES = 4 * 1024 * 1024
 # The plan of a large fleet names each candidate; operators' clients take as much.
@@ -56,6 +59,18 @@ def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredential
             f"cannot serve with {cert}, {key} and {ca}: {why}; they must be PEM, the key the certificate's own"
         ) from cause
     return grpc.ssl_server_credentials([(private, chain)], root_certificates=trusted, require_client_auth=True)
+
+
+def expired(cert: Path, today: dt.date) -> str:
+    """Why nobody trusts who serves with this certificate, and what to do; empty where it has not ended before
+    today, or its dates cannot be read."""
+    try:
+        ended = ends_on(cert.read_bytes())
+    except ValueError:
+        return ""
+    if ended >= today:
+        return ""
+    return f"{cert} ended on {ended}: move it and its key away, run killdeer-coordinator init again, and restart"
 
 
 def certificate(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:

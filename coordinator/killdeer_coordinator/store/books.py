@@ -138,7 +138,8 @@ def _write(connection: Connection, change: Change, now_ms: int) -> None:
         case PutCoordinator(row=coordinator):
             connection.execute(statements.PUT_COORDINATOR, rows.coordinator_values(coordinator))
         case VoidLetters(coordinator=name):
-            connection.execute(statements.VOID_LETTERS, {"coordinator": name})
+            connection.execute(statements.END_STRIKES_OF, {"coordinator": name})
+            connection.execute(statements.DROP_ANSWERS_TO, {"coordinator": name})
         case SetLimit(scope=scope, limit=most, by=by):
             connection.execute(statements.SET_LIMIT, {"scope": scope, "most": most, "set_by": by, "set_ms": now_ms})
 

@@ -53,7 +53,8 @@ def run_values(row: RunRow) -> Values:
 
 
 def run_of(row: AnyRow) -> RunRow:
-    values: Values = {name: row._mapping[name] for name in _RUN_FIELDS}
+    columns = row._mapping
+    values: Values = {name: columns[name] for name in _RUN_FIELDS}
     values["key"] = values["key"] or ""
     values["seed"] = int(values["seed"])
     values["limits"] = RunLimits(**json.loads(values["limits"]))

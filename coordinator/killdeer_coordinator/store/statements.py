@@ -141,9 +141,11 @@ RELEASE_HALT = _put(halts, "halt_id", ("released",))
 SET_LIMIT = _put(limits, "scope", _but(limits, "scope"))
 APPEND_AUDIT = insert(audit)
 PUT_COORDINATOR = _put(coordinators, "coordinator", _but(coordinators, "coordinator"))
-VOID_LETTERS = delete(letters).where(
-    or_(letters.c.sender == bindparam("coordinator"), letters.c.recipient == bindparam("coordinator"))
+# Whoever delivers a strike after its time uses its id up.
+END_STRIKES_OF = (
+    update(letters).where(letters.c.sender == bindparam("coordinator"), letters.c.until_ms > 0).values(until_ms=1)
 )
+DROP_ANSWERS_TO = delete(letters).where(letters.c.recipient == bindparam("coordinator"), letters.c.told == b"")
 
 # --- letters ----------------------------------------------------------------------------------------------
 

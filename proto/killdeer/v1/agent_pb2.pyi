@@ -156,7 +156,7 @@ class ServiceCount(_message.Message):
     def __init__(self, service: _Optional[str] = ..., ready: _Optional[int] = ...) -> None: ...
 
 class StrikeUpdate(_message.Message):
-    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled", "cut_short")
+    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled", "cut_short", "stopped")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +172,7 @@ class StrikeUpdate(_message.Message):
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
     number: int
     command_id: str
     state: _process_pb2.StrikeState
@@ -187,7 +188,8 @@ class StrikeUpdate(_message.Message):
     events_lost: int
     settled: bool
     cut_short: bool
-    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ..., cut_short: _Optional[bool] = ...) -> None: ...
+    stopped: bool
+    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ..., cut_short: _Optional[bool] = ..., stopped: _Optional[bool] = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("events",)

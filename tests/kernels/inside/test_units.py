@@ -103,7 +103,7 @@ def test_doctor_finds_all_that_is_needed_and_how_to_ask_as_the_agent() -> None:
 def test_a_unit_that_consents_is_struck_and_systemds_successor_is_its_recovery() -> None:
     victim = main_of(VICTIM)
     said = killdeer("strike", HOST, f"unit={VICTIM}", "--kill", "--yes").out
-    assert f"SIGKILL sent to pid {victim}" in said
+    assert f"kill with SIGKILL (pid {victim}, sleep)" in said
     assert f"successor: pid {main_of(VICTIM)} " in said
     why = killdeer("why", HOST, VICTIM).out
     assert f"(pid {victim})" in why

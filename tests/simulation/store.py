@@ -1,0 +1,114 @@
+"""The coordinators' store: the real one, in memory, with a disk and a network around it that fail.
+
+It may be slow, fail, hang, commit and say that it failed, or be restored from an older copy without a word.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import cast
+
+from sqlalchemy import make_url
+
+from killdeer_coordinator.core.books import Books, Decide, Decision, FleetLimits
+from killdeer_coordinator.core.limits import Withheld
+from killdeer_coordinator.store import migrate
+from killdeer_coordinator.store.database import Database
+from killdeer_coordinator.store.errors import StoreFailure
+from killdeer_coordinator.store.sqlite import open_sqlite
+from killdeer_coordinator.store.store import Committed, Store
+from tests.simulation.clock import MS
+from tests.simulation.ground import Ground
+
+COPIES = 12
+
+
+class FaultyStore:
+    """`failing`: every use fails with it. `hangs`: nothing answers. `lies`: the share of commits that are said to
+    have failed. Synchronous; the coordinator's shell gives it its time."""
+
+    def __init__(self, ground: Ground, limits: FleetLimits, clock: Callable[[], int]) -> None:
+        self._ground = ground
+        database = open_sqlite(make_url("sqlite://"))
+        self._content = _content(database)
+        self._content.deserialize(_empty())
+        self.real = Store(database, limits=limits, clock=clock)
+        self._clock = clock
+        self._dice = ground.dice("store")
+        self._copies: list[bytes] = []
+        self._read: Books | None = None  # as of the last write
+        self._decision = Decision()
+        self.failing = ""
+        self.hangs = False
+        self.lies = 0.0
+        self.slow_ns = 0
+
+    def close(self) -> None:
+        self.real.close()
+
+    def takes_ns(self) -> int:
+        if self.slow_ns and self._dice.random() < 0.3:
+            return self._dice.randint(1 * MS, self.slow_ns)
+        return self._dice.randint(MS // 5, 4 * MS)
+
+    def decide(self, decide: Decide) -> Committed:
+        if self.failing:
+            self._ground.reach("fault store fails")
+            raise StoreFailure(self.failing)
+        self._read = None
+        seen: list[Books] = []
+
+        def recorded(books: Books) -> Decision:
+            seen.append(books)
+            self._decision = decide(books)
+            return self._decision
+
+        committed = self.real.decide(recorded)
+        if isinstance(committed.answer, Withheld):
+            self._ground.reach(f"withheld: {committed.answer.scope}")
+        for witness in self._ground.witnesses:
+            witness.committed(seen[0], self._decision)
+        if self.lies and self._dice.random() < self.lies:
+            self._ground.reach("fault store lies")
+            raise StoreFailure("the connection was lost at the commit")
+        return committed
+
+    def read(self) -> Books:
+        """Read anew only after a write: it is the same books otherwise, at another time."""
+        if self.failing:
+            self._ground.reach("fault store fails")
+            raise StoreFailure(self.failing)
+        if self._read is None:
+            self._read = self.real.read()
+        return replace(self._read, now_ms=self._clock(), hosts=dict(self._read.hosts))
+
+    def copy(self) -> None:
+        """A backup."""
+        self._copies = [*self._copies[-COPIES:], self._content.serialize()]
+
+    def restore(self) -> bool:
+        """From a backup, behind everybody's back; False: there is none."""
+        if not self._copies:
+            return False
+        self._read = None
+        self._content.deserialize(self._dice.choice(self._copies))
+        for witness in self._ground.witnesses:
+            witness.restored()
+        return True
+
+
+def _content(database: Database) -> sqlite3.Connection:
+    """The one connection of a store in memory."""
+    return cast(sqlite3.Connection, database.deciding.raw_connection().driver_connection)
+
+
+@lru_cache
+def _empty() -> bytes:
+    """A new store, made once in a process: its schema takes longer than a whole history's reads."""
+    database = open_sqlite(make_url("sqlite://"))
+    with database.deciding.begin() as connection:
+        migrate.upgrade(connection)
+    content = _content(database).serialize()
+    database.close()
+    return content

@@ -34,8 +34,12 @@ setup-test: $(STAMP)
 demo: $(STAMP) ## the main job for real, on this machine, in under a minute
 	@$(BIN)/python examples/demo.py
 
+# The simulation has a processor to itself while the other tiers wait for leases, restarts and guests.
+SIMULATION := build/simulation.log
 test: setup-test check ## every tier there is
-	@$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels
+	@mkdir -p build; nice $(BIN)/pytest -s tests/simulation > $(SIMULATION) 2>&1 & simulation=$$!; \
+	$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels; failed=$$?; \
+	wait $$simulation || failed=$$?; cat $(SIMULATION); exit $$failed
 
 check: $(STAMP) ## style, types, import contracts
 	@$(BIN)/ruff format --check --quiet .

@@ -115,6 +115,8 @@ class Life:
         machine = self._machine
         if not proc.alive:
             return
+        if any(number == KILL for number, _ in proc.pending):
+            signal, code = KILL, 0  # that is what it was about to die of
         proc.dead_ns, proc.died_of, proc.code = machine.ground.clock.now_ns, signal, code
         machine.ground.trace.line(machine.name, f"ends {proc} signal {signal} code {code}")
         machine.record.exit(proc, (machine.ground.clock.now_ns - proc.born_ns) // MS)

@@ -227,7 +227,8 @@ class Operators:
         if not isinstance(message, o.ListPermitsResponse):
             return
         for permit in message.permits:
-            if permit.state in OVER and self.named.get(permit.command_id) == permit.why:
+            again = permit.state in OVER and self.named.get(permit.command_id) == permit.why
+            if again and self._ground.clock.now_ns > self._patient_until_ns:
                 self._ground.reach("operator clears a permit in the end")
                 clear = o.ClearPermitRequest(permit_id=permit.permit_id, reason="the morning after")
                 self._ask(clear, EVE, lambda message: None)

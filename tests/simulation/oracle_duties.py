@@ -81,7 +81,7 @@ class Duties(Witness):
         halt_id, broken = response.halt_id, self._ground.broken
         if response.stored and halt_id not in self._stored:
             raise broken("I9", "R28", f"{halt_id} is said to be stored, and never was")
-        for host in response.hosts:
+        for host in response.hosts if halt_id not in self._rearmed else ():
             told = any(halt_id in known for name, known in self._told.items() if name.rstrip("x") == host.host)
             if host.connected and not host.stage and not told and self._is_there(host.host):
                 raise broken("I4", "R28", f"{host.host} is connected, and was not told of {halt_id}")

@@ -22,7 +22,6 @@ class Right:
     until_boot_ns: int = 0
     until_true_ns: int = 0
     stamps: dict[int, int] = field(default_factory=dict)  # heartbeat -> true time of its making
-    answered: int = 0  # the latest stamp that a coordinator has answered
 
 
 class Leases(Witness):
@@ -30,6 +29,9 @@ class Leases(Witness):
         self._ground = ground
         self._deeds = deeds
         self._rights: dict[str, Right] = {}
+        self._answered: dict[
+            tuple[str, str], int
+        ] = {}  # machine, boot id -> the latest heartbeat that was answered
 
     def right_of(self, machine: "Machine") -> Right:
         return self._rights.setdefault(machine.name, Right())
@@ -43,10 +45,12 @@ class Leases(Witness):
             self.right_of(machine).stamps[stamp] = self._ground.clock.now_ns - (machine.boot_ns - stamp)
 
     def told(self, coordinator: str, machine: "Machine", frame: a.ConnectResponse) -> None:
-        right = self.right_of(machine)
         if frame.HasField("lease_renewal"):
-            right.answered = max(right.answered, frame.lease_renewal.heartbeat_boot_ns)
-        elif frame.HasField("strike") and frame.strike.not_after_boot_ns > right.answered + NOT_AFTER_NS:
+            boot = (machine.name, machine.boot_id)
+            self._answered[boot] = max(self._answered.get(boot, 0), frame.lease_renewal.heartbeat_boot_ns)
+            return
+        answered_ns = self._answered.get((machine.name, frame.strike.victim.boot_id), 0)
+        if frame.HasField("strike") and frame.strike.not_after_boot_ns > answered_ns + NOT_AFTER_NS:
             what = f"{frame.strike.command_id} may act for longer after the last answered heartbeat than is bounded"
             raise self._ground.broken("I5", "R7", what)
 

@@ -77,6 +77,8 @@ class LimitsHold(Witness):
         self._fleet = {scope: [(most, 0)] for scope, most in limits.limits.items()}
         self._asks: dict[tuple[str, int], o.SetLimitRequest] = {}
         self._sizes: list[tuple[int, dict[str, int]]] = []  # when, service -> processes there are or should be
+        self._forgot: dict[str, int] = {}  # machine -> when its journal was last lost or rolled back
+        self.cleared: set[str] = set()  # commands whose permits operators have given up by name
         self._back_ms = 0
         self._was_restored = False
         self._wall = (0, 0)
@@ -93,6 +95,7 @@ class LimitsHold(Witness):
 
     def asked(self, coordinator: str, ask: int, who: str, request: Message) -> None:
         if isinstance(request, o.ClearPermitRequest):
+            self.cleared.add(request.permit_id.removeprefix("p-"))
             self._victims.pop(request.permit_id.removeprefix("p-"), None)
         elif isinstance(request, o.AcceptHostRequest) and self._was_restored:
             # What the lost store held there nobody counts any more: whoever accepts the host has looked.
@@ -132,6 +135,9 @@ class LimitsHold(Witness):
             sizes[victim.service] += 1
         self._sizes = [(at, known) for at, known in self._sizes if at > now - LOOK_BACK_NS]
         self._sizes.append((now, sizes))
+
+    def forgot(self, machine: "Machine") -> None:
+        self._forgot[machine.name] = self._ground.clock.now_ns
 
     def exited(self, machine: "Machine", proc: Proc) -> None:
         """Whoever has lived on for long enough may end now, uncounted (docs/safety.md)."""
@@ -266,10 +272,15 @@ class LimitsHold(Witness):
         if most is None:
             return
         # A strike's further blows on the same process are no other strike (R4).
+        since_ns = self._forgot.get(fell.machine.name, 0)  # what a lost journal held counts no more
         first: dict[tuple[str, object], int] = {}
         for order in self._deeds.orders.values():
             for blow in order.blows:
-                if blow.machine is fell.machine and blow.proc.boot_id == fell.proc.boot_id:
+                if (
+                    blow.machine is fell.machine
+                    and blow.proc.boot_id == fell.proc.boot_id
+                    and blow.at_ns > since_ns
+                ):
                     first.setdefault((blow.command_id, blow.proc.key), blow.at_ns)
         struck = sum(fell.at_ns - at_ns < 59 * SECOND for at_ns in first.values())
         if struck > most:

@@ -26,7 +26,8 @@ class Liveness:
                 return f"{machine} {why}"
         for paused in world.oracles.reverts.open:
             order = world.oracles.deeds.orders[paused.command_id]
-            if paused.forgotten and (paused.unstored or order.spoken_for):
+            unheld = paused.unstored or order.spoken_for or paused.command_id in world.oracles.limits.cleared
+            if paused.forgotten and unheld:
                 continue  # journal and store have both lost it: nobody knows (docs/safety.md)
             return f"{paused.proc} on {paused.machine} is stopped by {paused.command_id}"
         books = world.store.read()

@@ -12,7 +12,7 @@ from killdeer_agent.core.facts import Process
 from killdeer_agent.core.memory import Memory
 from killdeer_agent.core.recovery import Recovery, Wait
 from killdeer_coordinator.core import words as w
-from killdeer_coordinator.core.books import Decide, RunRow
+from killdeer_coordinator.core.books import NOT_HEARD, Decide, RunRow
 from killdeer_coordinator.core.errands import Errands
 from tests.support import host as h
 from tests.support.fake_agent import FakeAgent
@@ -249,3 +249,41 @@ def test_r22_nothing_is_decided_by_a_store_that_has_lost_what_was_seen_in_it() -
     assert world.store.halts.active
     again = world.ask(o.SetLimitRequest(scope="in_flight", limit=9, reason="as agreed"), "approver")
     assert again not in world.refusals
+
+
+def test_r22_after_a_restore_nothing_is_granted_until_every_host_has_been_heard_or_accepted() -> None:
+    world = World([FakeAgent("a-1"), FakeAgent("a-2")]).start()
+    world.store.audit.pop()
+    world.store.heads.pop()
+    world.run(1_500)
+    for host in ("a-1", "a-2"):
+        assert world.store.hosts[host].quarantined == NOT_HEARD
+    world.ask(o.RearmRequest(reason="looked at it"), "approver")
+    world.join("a-1")
+    world.run(1_500)
+    started(world)
+    world.run(5_000)
+    assert not world.store.permits, "a-2 has not been heard"
+    world.ask(o.AcceptHostRequest(host="a-2", reason="it is switched off"), "approver")
+    world.run(5_000, lambda: bool(world.store.permits))
+
+
+def test_r12_a_host_that_comes_to_know_of_a_pause_and_of_a_halt_at_once_has_not_reverted_yet() -> None:
+    host = h.leased()
+    host.coordinator.halts = host.coordinator.halts.engage(h.HALT)
+    victim = host.world.first
+    host.world.signal(victim, h.STOP, h.AGENT_PID)
+    identity = p.Identity(
+        host="h1",
+        boot_id=host.world.boot_id,
+        pid=victim.pid,
+        start_ticks=victim.start_ticks,
+        program=victim.program,
+    )
+    host.revert_problem = "operation not permitted"
+    host.coordinator.link(
+        a.OpenStrike(command_id="c9", victim=identity, action=h.ACTIONS["pause"], doubtful=True),
+    )
+    acks = [frame.halt_ack for frame in host.sent if frame.HasField("halt_ack")]
+    assert acks
+    assert all(ack.stage == a.HALT_STAGE_STOPPED and list(ack.left) == ["c9"] for ack in acks)

@@ -190,10 +190,11 @@ class Core:
         # A journal that never held a session is a new one: it cannot say what an older one did (rule R23). A disk
         # that is full now is another matter: what is remembered is whole.
         whole = bool(self._desk.memory.session) and not self._desk.distrust
-        self._halting.merge(welcome.halts)
-        self._halting.linked()
+        # What may last here is known before a halt is answered: `reverted` is not said too early.
         for held in welcome.open:
             self._door.asked_about(held, journal_whole=whole)
+        self._halting.merge(welcome.halts)
+        self._halting.linked()
         self._session.begun(welcome)
         self._session.witness(welcome.position)
 

@@ -61,7 +61,9 @@ class Door:
 
     def asked_about(self, held: agent_pb2.OpenStrike, *, journal_whole: bool) -> None:
         """Welcome names a strike that the coordinator holds open here: each gets an answer (R16, R23)."""
-        if self._strikes.answer(held.command_id):
+        # An id that was used up after an older journal was lost says nothing of what that one did.
+        in_doubt = held.doubtful and held.command_id in self._desk.memory.used
+        if not in_doubt and self._strikes.answer(held.command_id):
             return
         if journal_whole and not held.doubtful:
             self._use_up_unseen(held.command_id)

@@ -18,6 +18,7 @@ from killdeer.v1.operator_pb2 import RunState, StrikeView
 from killdeer.v1.process_pb2 import HaltRecord, Reason, StorePosition, StrikeState
 from killdeer_coordinator.core.approval import not_to_accept
 from killdeer_coordinator.core.books import (
+    NOT_HEARD,
     Audited,
     Books,
     Change,
@@ -72,6 +73,7 @@ def admit(
             halts = halts.engage(lost)
             halt_changes += (PutHalt(lost),)
             halt_audit += (Audited(WHO, "store.restored", host, lost.reason), _engaged(lost))
+            halt_changes += not_heard(books, but=host)
         row = books.hosts.get(host)
         held = _open_strikes(books, host)
         why = _unknown_session(row, hello) or _lost_strikes(books, row, hello)
@@ -151,6 +153,15 @@ def driven_elsewhere(books: Books, coordinator: str) -> frozenset[str]:
     )
 
 
+def not_heard(books: Books, but: str = "") -> tuple[Change, ...]:
+    """After a restore: what is open on a host is known once it has said Hello again, or an operator accepts it."""
+    return tuple(
+        PutHost(replace(row, quarantined=NOT_HEARD))
+        for row in books.hosts.values()
+        if row.session and not row.quarantined and row.host != but
+    )
+
+
 def lost_position(books: Books, shown: StorePosition, by: str, unix_ms: int) -> HaltRecord | None:
     """The halt to latch for a position that this store does not contain; None if it does, or if it is latched."""
     if not shown.length or books.position_known(shown):
@@ -198,7 +209,7 @@ def _unknown_session(row: HostRow | None, hello: Hello) -> str:
     """Why no session of this identity is served; empty if it is."""
     if row is None:
         return "it presents a session, yet has never joined here" if hello.session else ""
-    if row.quarantined:
+    if row.quarantined not in ("", NOT_HEARD):
         return row.quarantined
     if not row.session:  # accepted by an operator
         return ""
@@ -222,7 +233,7 @@ def _lost_strikes(books: Books, row: HostRow | None, hello: Hello) -> str:
 
 
 def _quarantine(row: HostRow | None, host: str, hello: Hello, why: str, held: list[StrikeRow]) -> Put:
-    if row is not None and row.quarantined:
+    if row is not None and row.quarantined not in ("", NOT_HEARD):
         return row, (), ()
     put = replace(row or HostRow(host=host, labels=dict(hello.labels)), quarantined=why)
     changes: list[Change] = [PutHost(put)]

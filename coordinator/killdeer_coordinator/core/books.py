@@ -11,6 +11,9 @@ from killdeer.halts import Halts
 from killdeer.v1.operator_pb2 import StrikeView
 from killdeer.v1.process_pb2 import HaltRecord, StorePosition
 
+# Of a host whose open strikes a restored store may not know: nobody is granted anything while there is one (R22).
+NOT_HEARD = "the store was restored, and it has not been heard since"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRow:
@@ -22,7 +25,7 @@ class HostRow:
     session: str = ""
     previous: str = ""
     heard: bool = False
-    quarantined: str = ""  # why; empty: served
+    quarantined: str = ""  # why; empty: served. NOT_HEARD ends with its next Hello
     boot_id: str = ""
     longest_lease_ms: int = 0  # the longest lease ever promised; stored before it is used (rule R9)
     version: str = ""
@@ -35,7 +38,7 @@ class HostRow:
     def good_sessions(self) -> frozenset[str]:
         """One of these its next Hello must present; none: it is quarantined, or was accepted and comes as a first
         one."""
-        if self.quarantined:
+        if self.quarantined not in ("", NOT_HEARD):
             return frozenset()
         return frozenset({self.session, "" if self.heard else self.previous} - {""})
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from killdeer.v1.operator_pb2 import RunState, StrikeView
 from killdeer.v1.process_pb2 import Identity, StrikeState
 from killdeer_coordinator.core.books import (
+    NOT_HEARD,
     Audited,
     Books,
     Decide,
@@ -75,6 +76,9 @@ def _unfit(books: Books, request: GrantRequest) -> Withheld | None:
     if not _may_go_on(run, request.fence):
         state = "has ended or is aborting" if run is None or run.fence == request.fence else "has a newer driver"
         return Withheld(scope="run", where=request.run_id, detail=f"run {request.run_id} {state}", hopeless=True)
+    if unheard := sorted(row.host for row in books.hosts.values() if row.quarantined == NOT_HEARD):
+        detail = f"the store was restored, and not heard since: {', '.join(unheard)}; see `killdeer hosts accept`"
+        return Withheld(scope="store", where=unheard[0], detail=detail)
     if row is None:
         return Withheld(scope="host", where=request.host, detail=f"no host {request.host} is known", hopeless=True)
     if row.quarantined:

@@ -93,8 +93,8 @@ def release(
 
 
 def struck(command_id: str, view: StrikeView) -> Decide:
-    """The first signal was reported: its time is taken by the store's clock, once, and the rate counts from it; from
-    a hold-down's end, for its signals fall until then. Answers the Permit, or Refused NOT_FOUND."""
+    """The first signal was reported: its time is taken by the store's clock, once, and the rate counts from it; for
+    a hold-down from its end, as its signals fall until then. Answers the Permit, or Refused NOT_FOUND."""
 
     def change(books: Books, permit: Permit) -> tuple[Permit, tuple[Audited, ...]]:
         last_ms = max(books.now_ms, permit.granted_ms) + view.action.hold_down.length_ms

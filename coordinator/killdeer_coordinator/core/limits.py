@@ -46,7 +46,7 @@ class GrantRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """No permit now. `scope` is `halted`, `run`, `host`, `clock`, `command`, `busy`, `stale scan`, or the
+    """No permit now. `scope` is `halted`, `store`, `run`, `host`, `clock`, `command`, `busy`, `stale scan`, or the
     limit that is at its end: in_flight, per_host, per_zone, per_service, per_minute, min_healthy, cooldown."""
 
     scope: str

@@ -125,7 +125,7 @@ class Sessions:
         elif link.number not in self._hearing:
             self._hearing.add(link.number)
             decide = heard(link.host, link.token)
-            self._gate.wait(link, lambda: decide, lambda answer, decided: self._heard(link, answer))
+            self._gate.wait(link, lambda: decide, lambda answer, decided: self._heard(link, answer, decided))
 
     def tick(self) -> None:
         silent_ns = right_ns(self._roster.lease_ms)
@@ -204,12 +204,14 @@ class Sessions:
         self._halting.came(link)
         self._welcomed(link, admission.open, admission.elsewhere)
 
-    def _heard(self, link: Link, row: object) -> None:
+    def _heard(self, link: Link, row: object, decided: Decided) -> None:
         self._hearing.discard(link.number)
         if isinstance(row, HostRow):
             self._roster.put(row)
             link.heard = True
             self._renew(link)
+        elif not decided.failure:  # the store knows of another session than this: let it dial anew
+            self._dismiss(link, Reason.REASON_UNSPECIFIED, "its session is not the one in the store")
 
     def _renew(self, link: Link) -> None:
         """Nothing is renewed on an old read of the store, nor for a host that owes a halt its acknowledgement:

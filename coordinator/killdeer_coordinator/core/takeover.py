@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from killdeer.halts import Halts
 from killdeer.v1.operator_pb2 import RunState, RunVerdict, StrikeView
 from killdeer.v1.process_pb2 import StorePosition, StrikeState
-from killdeer_coordinator.core.admission import halts_to_store, lost_position
+from killdeer_coordinator.core.admission import halts_to_store, lost_position, not_heard
 from killdeer_coordinator.core.books import (
     Audited,
     Books,
@@ -50,7 +50,7 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
         audit = (Audited(WHO, "coordinator.started", coordinator), *audit)
         if (lost := lost_position(books, position, f"coordinator {coordinator}", unix_ms)) is not None:
             halts = halts.engage(lost)
-            changes += (PutHalt(lost),)
+            changes += (PutHalt(lost), *not_heard(books))
             audit += (
                 Audited(WHO, "store.restored", coordinator, lost.reason),
                 Audited(WHO, "halt.engaged", lost.id, lost.reason),
@@ -112,6 +112,7 @@ def restored(shown: StorePosition, by: str, unix_ms: int) -> Decide:
         if not shown.length or books.position_known(shown):
             return Decision()
         changes, audit, _ = end_runs(books, list(books.runs.values()), "the store was restored", halted=True)
+        changes += not_heard(books)
         lost = lost_position(books, shown, by, unix_ms)
         if lost is None:  # latched already
             return Decision(changes, audit, Halts())

@@ -71,6 +71,7 @@ _WHOLE: dict[str, Callable[[Flight], object]] = {
     "in_flight": lambda _: "the fleet",
     "per_minute": lambda _: "the fleet",
     "halted": lambda _: "the fleet",
+    "store": lambda _: "the fleet",
     "run": lambda _: "the fleet",
     "clock": lambda _: "the fleet",
 }

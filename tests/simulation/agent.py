@@ -45,6 +45,7 @@ class Agent:
         self._inputs: deque[w.Input] = deque()
         self._effects: deque[w.Effect] = deque()
         self._stalled = False
+        self._late_tick = False  # one is waiting for the end of a stall
         self._pumping = False
         self._life = 0
         self._stream: Stream | None = None
@@ -190,6 +191,9 @@ class Agent:
             self.post(w.LocalHalt(engaged=self._halt_seen))
         self.machine.record.idle()
         told_ns = self.machine.record.told_ns if self.machine.bpf else 0
+        if self._stalled and self._late_tick:
+            return  # the ticks of an agent that is held up do not pile up: one waits for it
+        self._late_tick = self._stalled
         self.post(w.Tick(a.Heartbeat(load_1m=1.0), told_ns))
 
     def _pump(self) -> None:

@@ -36,6 +36,7 @@ class Duties(Witness):
         self._over: dict[str, int] = {}  # run -> when it was committed to be ending
         self._ended: dict[str, int] = {}  # run -> when its driver had it ended, which waits for every answer
         self._stored: set[str] = set()  # halts that were ever in the store
+        self._requested: set[str] = set()  # halts that people asked for
         self._rearmed: set[str] = set()  # halts that may have been released
         self._rearming_ns = -REARM_NS  # when the last rearm was asked for
         self._told: dict[str, set[str]] = {}  # machine -> halts it was told of
@@ -54,8 +55,10 @@ class Duties(Witness):
     def asked(self, coordinator: str, ask: int, who: str, request: Message) -> None:
         self._asks[coordinator, ask] = (who, request)
         if isinstance(request, o.RearmRequest):
-            self._rearmed.update(*self._told.values(), *self._shown.values())
+            self._rearmed.update(self._requested, *self._told.values(), *self._shown.values())
             self._rearming_ns = self._ground.clock.now_ns
+        elif isinstance(request, o.HaltRequest):
+            self._requested.add(request.id)
         elif isinstance(request, o.AcceptHostRequest):
             self._served.pop(request.host, None)
             self._wiped = {name: back for name, back in self._wiped.items() if name.rstrip("x") != request.host}

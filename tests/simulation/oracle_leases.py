@@ -49,7 +49,9 @@ class Leases(Witness):
             boot = (machine.name, machine.boot_id)
             self._answered[boot] = max(self._answered.get(boot, 0), frame.lease_renewal.heartbeat_boot_ns)
             return
-        answered_ns = self._answered.get((machine.name, frame.strike.victim.boot_id), 0)
+        # A victim of the boot before, chosen before anybody knew, is refused; its time is then that of this boot.
+        boots = (machine.boot_id, frame.strike.victim.boot_id)
+        answered_ns = max(self._answered.get((machine.name, boot_id), 0) for boot_id in boots)
         if frame.HasField("strike") and frame.strike.not_after_boot_ns > answered_ns + NOT_AFTER_NS:
             what = f"{frame.strike.command_id} may act for longer after the last answered heartbeat than is bounded"
             raise self._ground.broken("I5", "R7", what)

@@ -287,3 +287,41 @@ def test_r12_a_host_that_comes_to_know_of_a_pause_and_of_a_halt_at_once_has_not_
     acks = [frame.halt_ack for frame in host.sent if frame.HasField("halt_ack")]
     assert acks
     assert all(ack.stage == a.HALT_STAGE_STOPPED and list(ack.left) == ["c9"] for ack in acks)
+
+
+def test_r18_a_successor_stays_claimed_when_the_agent_is_started_anew() -> None:
+    host = h.leased()
+    host.world.restart_after_ns = -1
+    one, other, third = host.world.processes.values()
+    host.coordinator.order("c1", one)
+    host.run(300 * h.MS)
+    host.coordinator.order("c2", other)
+    host.run(300 * h.MS)
+    host.world.spawn()
+    host.run(2 * h.SECOND)
+    assert host.coordinator.updates["c1"].state == p.STRIKE_STATE_RECOVERED
+    host.crash()
+    host.start()
+    host.coordinator.link()
+    host.run(3 * h.SECOND)
+    assert host.coordinator.updates["c2"].state == p.STRIKE_STATE_GONE, "the one that came is c1's"
+    host.world.spawn()
+    host.run(3 * h.SECOND)
+    assert host.coordinator.updates["c2"].state == p.STRIKE_STATE_RECOVERED
+    assert not memory_of(host).claims
+    assert third.state == "S"
+
+
+def test_i8_events_that_were_lost_are_not_forgotten_by_a_restart() -> None:
+    host = h.leased()
+    host.coordinator.order("c1", host.world.first, "pause")
+    host.run(200 * h.MS)
+    host.give(w_agent.Seen(p.KernelEvent(lost=p.EventsLost(kind="signal", count=3))))
+    host.world.end(host.world.first, 9)
+    host.coordinator.unlink()
+    host.settle()
+    host.crash()
+    host.start()
+    host.coordinator.link()
+    host.run(3 * h.SECOND)
+    assert host.coordinator.updates["c1"].events_lost == 3

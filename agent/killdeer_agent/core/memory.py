@@ -34,6 +34,7 @@ class Past:
     not_sent: dict[int, str] = field(default_factory=dict)  # number -> why
     reverted: bool = False
     exited_ns: int = 0
+    lost: int = 0  # of the kernel's events, up to the exit
     held: tuple[bool, str] | None = None  # its hold is over: before its time? and what was said of it
 
 
@@ -55,6 +56,7 @@ class Memory:
     strikes: dict[str, Past] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)  # command id -> its not_after
     fell: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # first on a process: boot, when
+    claims: dict[str, tuple[str, Process]] = field(default_factory=dict)  # command -> its service, the successor
     orphans: set[str] = field(default_factory=set)  # ids that a journal before this one may have held
 
     def apply(self, record: Record) -> None:
@@ -83,6 +85,9 @@ class Memory:
         for (known, blow), (boot_id, at) in self.fell.items():
             if known not in self.strikes:
                 records.append(Record("fell", {"command": known, "blow": blow, "boot": boot_id, "at": at}))
+        for known, (service, successor) in self.claims.items():
+            body = {"command": known, "service": service, "boot": successor.boot_id}
+            records.append(Record("claimed", {**body, "pid": successor.pid, "ticks": successor.start_ticks}))
         for command_id, past in self.strikes.items():
             records += _past_records(command_id, past)
         return tuple(records)
@@ -158,7 +163,8 @@ class Memory:
             self._used({**body, "not_after": past.command.not_after_boot_ns})
 
     def _exit(self, body: dict[str, object]) -> None:
-        self.strikes[str(body["command"])].exited_ns = _int(body["at"])
+        past = self.strikes[str(body["command"])]
+        past.exited_ns, past.lost = _int(body["at"]), _int(body.get("lost", 0))
 
     def _held(self, body: dict[str, object]) -> None:
         self.strikes[str(body["command"])].held = (bool(body["cut_short"]), str(body["detail"]))
@@ -174,6 +180,13 @@ class Memory:
         past = self.strikes.pop(str(body["command"]), None)
         not_after = past.command.not_after_boot_ns if past else _int(body.get("not_after", 0))
         self.closed[str(body["command"])] = not_after
+        services = {past.command.service for past in self.strikes.values()}
+        self.claims = {known: claim for known, claim in self.claims.items() if claim[0] in services}
+
+    def _claimed(self, body: dict[str, object]) -> None:
+        """Of a strike that has recovered, for as long as another one on its service has not."""
+        successor = Process(boot_id=str(body["boot"]), pid=_int(body["pid"]), start_ticks=_int(body["ticks"]))
+        self.claims[str(body["command"])] = (str(body["service"]), successor)
 
     def _orphan(self, body: dict[str, object]) -> None:
         self.orphans.add(str(body["command"]))
@@ -227,7 +240,7 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
     for blow, detail in past.not_sent.items():
         records.append(Record("not_sent", {"command": command_id, "blow": blow, "detail": detail}))
     if past.exited_ns:
-        records.append(Record("exit", {"command": command_id, "at": past.exited_ns}))
+        records.append(Record("exit", {"command": command_id, "at": past.exited_ns, "lost": past.lost}))
     if past.held is not None:
         cut_short, detail = past.held
         records.append(Record("held", {"command": command_id, "cut_short": cut_short, "detail": detail}))
@@ -259,5 +272,6 @@ _FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
     "unit_left": Memory._unit_left,
     "reverted": Memory._reverted,
     "closed": Memory._closed,
+    "claimed": Memory._claimed,
     "orphan": Memory._orphan,
 }

@@ -35,12 +35,15 @@ class Recoveries:
         self._strikes = strikes
         self._services: dict[str, _Service] = {}
 
-    def expect(self, strike: OpenStrike, since_ns: int, *, here: bool = True) -> None:
+    def expect(
+        self, strike: OpenStrike, since_ns: int, *, here: bool = True, taken: frozenset[Key] = frozenset()
+    ) -> None:
         """Before the service is counted for the first time: who comes after `since_ns` may be a successor."""
         wait = Wait(
             command_id=strike.command_id,
             victim=strike.key,
             here=here,
+            taken=taken,
             since_ticks=max(0, since_ns) // NS_PER_TICK,
             stable_ns=strike.command.stable_for_ms * NS_PER_MS,
         )
@@ -59,7 +62,8 @@ class Recoveries:
         if not strike.exited(seen):
             return
         if strike.struck or strike.unsaid:
-            self._strikes.keep("exit", strike, {"at": seen.at_boot_ns or self._desk.now.boot_ns})
+            at_ns = seen.at_boot_ns or self._desk.now.boot_ns
+            self._strikes.keep("exit", strike, {"at": at_ns, "lost": strike.events_lost})
             self._strikes.tell(strike)
             self.wait_for(strike)
 
@@ -111,6 +115,7 @@ class Recoveries:
             if wait.command_id in self._strikes.open:
                 strike = self._strikes.open[wait.command_id]
                 strike.recovered()
+                self._claim(strike, wait)
                 self._strikes.finish(strike)
 
     def tick(self) -> None:
@@ -128,6 +133,14 @@ class Recoveries:
             service.asked, service.asked_ns = True, self._desk.now.boot_ns
             service.outdated = False
             self._desk.emit(Census(service=name))
+
+    def _claim(self, strike: OpenStrike, wait: Wait) -> None:
+        """Written, so that no strike beside it takes the same successor after a restart (rule R18)."""
+        if wait.successor is not None:
+            body = {"service": strike.command.service, "boot": self._desk.boot_id}
+            self._strikes.keep(
+                "claimed", strike, {**body, "pid": wait.successor.pid, "ticks": wait.successor.start_ticks}
+            )
 
     def _forget_over(self, recovery: Recovery) -> None:
         """Refused, or the victim lives on: nothing is to recover."""

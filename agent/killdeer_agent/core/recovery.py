@@ -35,6 +35,7 @@ class Wait:
     since_ticks: int
     stable_ns: int
     before: frozenset[Key] = frozenset()
+    taken: frozenset[Key] = frozenset()  # successors of strikes that were over before this agent was started
     here: bool = True  # the victim is of this boot: a key of another one may be anybody's by now
     gone: bool = False
     successor: Process | None = None
@@ -44,7 +45,8 @@ class Wait:
     beside: frozenset[str] = frozenset()  # the strikes that waited when this one recovered
 
     def may_claim(self, process: Process) -> bool:
-        return key_of(process) not in self.before and process.start_ticks >= self.since_ticks
+        key = key_of(process)
+        return key not in self.before and key not in self.taken and process.start_ticks >= self.since_ticks
 
 
 @dataclass(slots=True)

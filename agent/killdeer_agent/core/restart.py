@@ -7,7 +7,7 @@ from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.hold import Hold
 from killdeer_agent.core.memory import Past
 from killdeer_agent.core.recoveries import Recoveries
-from killdeer_agent.core.recovery import key_of
+from killdeer_agent.core.recovery import Key, key_of
 from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
@@ -40,7 +40,8 @@ def take_up(desk: Desk, strikes: Strikes, recoveries: Recoveries, reverts: Rever
             strikes.blow_fell(desk.now.boot_ns)  # it may have fallen, up to now
             body = {"command": strike.command_id, "blow": strike.blow, "boot": desk.boot_id, "at": desk.now.boot_ns}
             desk.write(Record("fell", body))
-        recoveries.expect(strike, _first_blow_ns(strike) - _SLACK_NS if this_boot else 0, here=this_boot)
+        since_ns = _first_blow_ns(strike) - _SLACK_NS if this_boot else 0
+        recoveries.expect(strike, since_ns, here=this_boot, taken=_taken(desk, strike))
         recoveries.counted_before(strike)
         if strike.exit is not None:
             recoveries.wait_for(strike)
@@ -50,6 +51,17 @@ def take_up(desk: Desk, strikes: Strikes, recoveries: Recoveries, reverts: Rever
             strikes.finish(strike)
         else:
             desk.emit(Watch(command_id=strike.command_id, process=strike.process))
+
+
+def _taken(desk: Desk, strike: OpenStrike) -> frozenset[Key]:
+    """The successors of other strikes on its service that recovered before."""
+    return frozenset(
+        key_of(successor)
+        for command_id, (service, successor) in desk.memory.claims.items()
+        if service == strike.command.service
+        and successor.boot_id == desk.boot_id
+        and command_id != strike.command_id
+    )
 
 
 def _first_blow_ns(strike: OpenStrike) -> int:
@@ -87,6 +99,9 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
     if strike.unsaid:
         strike.state = StrikeState.STRIKE_STATE_UNKNOWN
         strike.detail = "the agent died between the intent and its word of the signal"
+    # While no agent ran nobody kept the record: what befell a victim that had not exited is not known (I8).
+    strike.events_lost = past.lost if past.exited_ns else 1
+    strike.lost_at_start = -strike.events_lost
     if past.exited_ns:
         strike.exit = Exit(at_boot_ns=past.exited_ns, source="journal")
         strike.state = StrikeState.STRIKE_STATE_GONE

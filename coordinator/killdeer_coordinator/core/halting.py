@@ -31,26 +31,25 @@ class HaltWatch:
     begun_ns: int
     changed_ns: int
     hosts: dict[str, HaltHost]
-    owing: dict[HaltStage, set[str]]  # hosts that have not acknowledged the stage
+    owing: set[str]  # hosts that have not acknowledged that all is reverted
     bounds: dict[str, int]  # host -> mono ns by which its right to act is over
     stored: bool = False
     complete_ns: int = 0
     asks: dict[int, HaltResponse | None] = field(default_factory=dict)  # ask -> what it was told last
 
     def acknowledged(self, host: str, ack: HaltAck, now_ns: int) -> bool:
-        """Whether a stage is now acknowledged by all."""
+        """Whether all have now stopped and reverted."""
         if host not in self.hosts:
             return False
         known = self.hosts[host]
         known.stage = max(known.stage, ack.stage)
-        if ack.stage == HaltStage.HALT_STAGE_REVERTED:
-            known.reverted = ack.reverted
-            known.left[:] = ack.left
         self.changed_ns = now_ns
-        owed = [hosts for stage, hosts in self.owing.items() if stage <= ack.stage and host in hosts]
-        for hosts in owed:
-            hosts.discard(host)
-        return any(not hosts for hosts in owed)
+        if ack.stage != HaltStage.HALT_STAGE_REVERTED:
+            return False
+        known.reverted = ack.reverted
+        known.left[:] = ack.left
+        self.owing.discard(host)
+        return not self.owing
 
     def response(self, roster: Roster, now_ns: int) -> HaltResponse:
         bounded = self.stored or not roster.instance
@@ -210,7 +209,7 @@ class Halting:
             changed_ns=now.mono_ns,
             hosts=hosts,
             bounds=bounds,
-            owing={stage: set(hosts) for stage in (HaltStage.HALT_STAGE_STOPPED, HaltStage.HALT_STAGE_REVERTED)},
+            owing=set(hosts),
         )
         for link in self._roster.served():
             if known and record.id in link.stopped:

@@ -282,6 +282,12 @@ def test_positions_are_known_by_their_hash(store: Store) -> None:
     assert store.read().position_known(first)
 
 
+def test_r22_a_decision_is_told_where_the_last_one_of_this_coordinator_has_led_to(store: Store) -> None:
+    assert store.decide(lambda books: Decision(answer=books.committed)).answer == StorePosition()
+    first = store.decide(putting(audit=(Audited("a", "run.started", "r1"),))).position
+    assert store.decide(lambda books: Decision(answer=books.committed)).answer == first
+
+
 # --- what coordinators share --------------------------------------------------------------------------------
 
 

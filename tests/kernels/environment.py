@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 PYTHON = (3, 11)
 WHERE = Path("opt/killdeer")
 SOURCES = ("proto", "agent", "coordinator")
-TESTING = ("pytest", "pytest-timeout")
+TESTING = ("hypothesis", "pytest", "pytest-timeout")
 
 
 def obstacle() -> str:

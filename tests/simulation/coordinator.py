@@ -134,6 +134,7 @@ class Coordinator:
         self.alive, self._stalled = True, False
         self.life += 1
         self._core = Core()
+        self._store.open_anew()
         self._workers()
         self.ground.reach("coordinator started")
         halts, position = self.kept
@@ -142,6 +143,7 @@ class Coordinator:
             self.read_begun_ns = self.ground.clock.now_ns if books is not None else 0
         except StoreFailure:
             books = None
+        life = self.life
         self.post(
             w.Started(
                 coordinator=self.name,
@@ -153,8 +155,9 @@ class Coordinator:
                 heartbeat_ms=self._settings.heartbeat_ms,
             )
         )
-        self.beside(TICK_NS, self._tick)
-        self.beside(self.dice.randint(100, 1_500) * MS, self._listen)
+        if self.lives(life):  # else it crashed at its first effect, and nobody listens
+            self.beside(TICK_NS, self._tick)
+            self.beside(self.dice.randint(100, 1_500) * MS, self._listen)
 
     def _listen(self) -> None:
         self.listening = True

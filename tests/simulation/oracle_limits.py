@@ -41,8 +41,8 @@ class Victim:
     last_signal: int
     last_boot_ns: int
     boot_id: str
-    over: bool = False
     ignored: bool = False
+    stand_in_ns: int = 0  # when whoever was taken to stand in for it was started
 
     @property
     def is_late(self) -> bool:
@@ -71,6 +71,7 @@ class LimitsHold(Witness):
         self._deeds = deeds
         self._machines = machines
         self._victims: dict[str, Victim] = {}  # in flight, by command id
+        self._replaced: dict[str, Victim] = {}  # not in flight: another stands in, and no permit was given back yet
         self._struck: list[Victim] = []  # all there ever were
         self._spare: dict[tuple[str, str], list[int]] = defaultdict(list)  # machine, service -> births, unclaimed
         # scope -> value and until when it may have been what a grant went by (0: for ever)
@@ -161,9 +162,10 @@ class LimitsHold(Witness):
                 victim = self._victims.get(change.row.command_id)
                 if victim is not None and self._deeds.orders[victim.command_id].spoken_for:
                     del self._victims[victim.command_id]
-                elif victim is not None:
+                elif victim is not None and not self._gives_way(victim, books):
                     what = f"the permit of {victim.command_id} is released, and {victim.proc} was not replaced"
                     raise self._ground.broken("I3", "R16", what)
+                self._replaced.pop(change.row.command_id, None)
             elif isinstance(change, PutPermit) and change.row.released_why == "refused":
                 order = self._deeds.orders.get(change.row.command_id)
                 if order is not None and order.blows:
@@ -212,6 +214,7 @@ class LimitsHold(Witness):
         again = next((one for one in self._struck if one.command_id == fell.command_id), None)
         if again is not None and fell.action == "hold-down":
             again.proc, again.ordered_ns = fell.proc, fell.at_ns
+            self._replaced.pop(again.command_id, None)
             self._victims[again.command_id] = again
 
     def _fleets(self, new: Victim) -> Iterator[tuple[str, str]]:
@@ -301,7 +304,26 @@ class LimitsHold(Witness):
             later = next((at for at in spare if at >= victim.ordered_ns), None)
             if later is not None:
                 spare.remove(later)
-                del self._victims[victim.command_id]
+                victim.stand_in_ns = later
+                self._replaced[victim.command_id] = self._victims.pop(victim.command_id)
+
+    def _gives_way(self, victim: Victim, books: Books) -> bool:
+        """Which of two victims of one service has recovered is open, as long as one has: another, whose permit is
+        held still, waits on, and its stand-in is this one's."""
+        held = {permit.command_id for permit in books.permits.values() if not permit.released_ms}
+        there = (victim.machine.name, victim.service)
+        others = [
+            other
+            for other in self._replaced.values()
+            if (other.machine.name, other.service) == there and other.stand_in_ns >= victim.ordered_ns
+        ]
+        if not others:
+            return False
+        other = min(others, key=lambda one: one.ordered_ns)
+        del self._victims[victim.command_id], self._replaced[other.command_id]
+        if other.command_id in held:
+            self._victims[other.command_id] = other
+        return True
 
     def _most(self, scope: str) -> int | None:
         now = self._ground.clock.now_ns

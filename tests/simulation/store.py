@@ -6,7 +6,7 @@ It may be slow, fail, hang, commit and say that it failed, or be restored from a
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 from sqlalchemy import make_url
@@ -33,7 +33,8 @@ class FaultyStore:
         database = open_sqlite(make_url("sqlite://"))
         self._content = _content(database)
         self._content.deserialize(_empty())
-        self.real = Store(database, limits=limits, clock=clock)
+        self._open = partial(Store, database, limits=limits, clock=clock)
+        self.real = self._open()
         self._clock = clock
         self._dice = ground.dice("store")
         self._copies: list[bytes] = []
@@ -43,6 +44,10 @@ class FaultyStore:
         self.hangs = False
         self.lies = 0.0
         self.slow_ns = 0
+
+    def open_anew(self) -> None:
+        """By a coordinator that starts: nothing is known of what the last one did."""
+        self.real = self._open()
 
     def close(self) -> None:
         self.real.close()

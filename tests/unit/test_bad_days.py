@@ -12,9 +12,11 @@ from killdeer_agent.core.facts import Process
 from killdeer_agent.core.memory import Memory
 from killdeer_agent.core.recovery import Recovery, Wait
 from killdeer_coordinator.core import words as w
-from killdeer_coordinator.core.books import NOT_HEARD, Decide, RunRow
+from killdeer_coordinator.core.books import NOT_HEARD, Decide, Decision, RunRow
 from killdeer_coordinator.core.errands import Errands
+from killdeer_coordinator.core.takeover import restored
 from tests.support import host as h
+from tests.support.books import books
 from tests.support.fake_agent import FakeAgent
 from tests.support.world import LEASE_MS, MS, World
 
@@ -251,6 +253,21 @@ def test_r22_nothing_is_decided_by_a_store_that_has_lost_what_was_seen_in_it() -
     assert again not in world.refusals
 
 
+def test_r22_a_decision_that_waited_while_the_store_was_restored_does_not_rest_on_it() -> None:
+    seen, decided = StorePosition(length=1, head="seen"), StorePosition(length=2, head="by the one before it")
+    errands = Errands(known=lambda: seen)
+    errands.transact(lambda books: Decision(answer="granted"), lambda _: None)
+    (waiting,) = errands.taken()
+    assert isinstance(waiting, w.Transact)
+    whole = replace(books(), committed=decided)
+    lacking = replace(whole, position_known=lambda position: position != decided)
+    assert waiting.decide(whole).answer == "granted"
+    assert waiting.decide(lacking).answer != "granted"
+    halt = restored(seen, "coordinator c1", 0)(lacking)
+    assert isinstance(halt.answer, Halts)
+    assert "store restored" in halt.answer.active[0].reason
+
+
 def test_r22_after_a_restore_nothing_is_granted_until_every_host_has_been_heard_or_accepted() -> None:
     world = World([FakeAgent("a-1"), FakeAgent("a-2")]).start()
     world.store.audit.pop()
@@ -325,3 +342,19 @@ def test_i8_events_that_were_lost_are_not_forgotten_by_a_restart() -> None:
     host.coordinator.link()
     host.run(3 * h.SECOND)
     assert host.coordinator.updates["c1"].events_lost == 3
+
+
+def test_i8_events_that_were_lost_after_the_exit_are_not_forgotten_by_a_restart() -> None:
+    host = h.leased()
+    host.coordinator.order("c1", host.world.first, "pause")
+    host.run(200 * h.MS)
+    host.world.end(host.world.first, 9)
+    host.settle()
+    host.give(w_agent.Seen(p.KernelEvent(lost=p.EventsLost(kind="signal", count=1))))
+    host.coordinator.unlink()
+    host.settle()
+    host.crash()
+    host.start()
+    host.coordinator.link()
+    host.run(3 * h.SECOND)
+    assert host.coordinator.updates["c1"].events_lost == 1

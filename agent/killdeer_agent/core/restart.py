@@ -99,8 +99,8 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
     if strike.unsaid:
         strike.state = StrikeState.STRIKE_STATE_UNKNOWN
         strike.detail = "the agent died between the intent and its word of the signal"
-    # While no agent ran nobody kept the record: what befell a victim that had not exited is not known (I8).
-    strike.events_lost = past.lost if past.exited_ns else 1
+    # While no agent ran nobody kept the record, and what was lost of it just before may not be written (I8).
+    strike.events_lost = max(past.lost, 1)
     strike.lost_at_start = -strike.events_lost
     if past.exited_ns:
         strike.exit = Exit(at_boot_ns=past.exited_ns, source="journal")

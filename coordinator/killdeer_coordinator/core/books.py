@@ -168,6 +168,13 @@ class Books:
     """Runs that ended as halted since the first of the halts in force; empty when none is (rule R30)."""
     coordinators: dict[str, CoordinatorRow] = field(default_factory=dict)
     """Those that share the store, by name; none where it is one coordinator's alone."""
+    committed: StorePosition = field(default_factory=StorePosition)
+    """Where this coordinator's last decision has led to, heard of or not yet; empty before its first (rule R22)."""
+
+    def lacks(self, seen: StorePosition) -> StorePosition | None:
+        """Of `seen` and what was committed last: what the audit chain does not contain any more."""
+        marks = (one for one in (seen, self.committed) if one.length and one != self.position)
+        return next((one for one in marks if not self.position_known(one)), None)
 
 
 @dataclass(frozen=True, slots=True)

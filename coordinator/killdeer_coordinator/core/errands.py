@@ -38,12 +38,13 @@ class _Lost:
 
 
 def _on(known: StorePosition, decide: Decide) -> Decide:
-    """No decision rests on a store that has lost what its coordinator has seen in it (rule R22)."""
+    """No decision rests on a store that has lost what its coordinator has seen in it (rule R22), or has decided in
+    it while this one waited for its turn."""
 
     @wraps(decide)
     def on_the_same(books: Books) -> Decision:
-        same = not known.length or books.position == known or books.position_known(known)
-        return decide(books) if same else Decision(answer=_Lost(known))
+        lost = books.lacks(known)
+        return decide(books) if lost is None else Decision(answer=_Lost(lost))
 
     return on_the_same
 

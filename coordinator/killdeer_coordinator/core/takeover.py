@@ -109,11 +109,12 @@ def restored(shown: StorePosition, by: str, unix_ms: int) -> Decide:
     """
 
     def decide(books: Books) -> Decision:
-        if not shown.length or books.position_known(shown):
+        missing = books.lacks(shown)
+        if missing is None:
             return Decision()
         changes, audit, _ = end_runs(books, list(books.runs.values()), "the store was restored", halted=True)
         changes += not_heard(books)
-        lost = lost_position(books, shown, by, unix_ms)
+        lost = lost_position(books, missing, by, unix_ms)
         if lost is None:  # latched already
             return Decision(changes, audit, Halts())
         audit += (

@@ -6,7 +6,7 @@ database lets one decision in at a time, whichever coordinator it comes from.
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 from sqlalchemy import Connection, make_url
@@ -44,6 +44,7 @@ class Store:
         self._database = database
         self._limits = limits
         self._clock = database.clock if clock is None else lambda _: clock()
+        self._committed = StorePosition()  # where the last decision through this object has led to
 
     @classmethod
     def open(cls, url: str, *, limits: FleetLimits | None = None, clock: Callable[[], int] | None = None) -> Self:
@@ -87,10 +88,11 @@ class Store:
                 self._asked(lambda position: books.position_known(connection, position)),
                 self._asked(lambda key: books.run_of_key(connection, key)),
             )
-            decision = fn(read)
+            decision = fn(replace(read, committed=self._committed))
             position = books.write(connection, read, decision)
             if any(isinstance(change, _WAKING) for change in decision.changes):
                 self._database.wake(connection)
+        self._committed = position
         return Committed(decision.answer, position)
 
     def read(self) -> Books:

@@ -225,12 +225,8 @@ def what_is_left_of_a_unit_that_ran_out_of_memory(_: Coroner) -> int:
         return main
 
 
-@kind(
-    Cause.CAUSE_OOM_CGROUP,
-    in_unit(lambda death: limit_is_units(death) and death.memory_group, by_manager=False),
-    where=HERE,
-    cheap=False,
-)
-def out_of_memory_with_all_of_its_unit(_: Coroner) -> int:
-    with out_of_memory("kill") as (main, _child):
-        return main
+# Of the others in such a unit, kernel and service manager each kill whom the other has not reached yet.
+@kind(Cause.CAUSE_OOM_CGROUP, in_unit(limit_is_units, by_manager=False), where=HERE, cheap=False)
+def out_of_memory_in_a_unit_that_goes_as_a_whole(_: Coroner) -> int:
+    with out_of_memory("kill") as (_main, child):
+        return child

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.set-up
 
 # What the machine itself must have: to run, to test, to build.
 APT_RUN := python3-venv libbpf1 util-linux procps
-APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc postgresql iproute2
+APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc postgresql iproute2 prometheus chromium
 APT_BENCH := nats-server bpftrace
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 

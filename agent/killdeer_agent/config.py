@@ -55,6 +55,11 @@ class Config:
     def halt_files(self) -> tuple[Path, ...]:
         return (self.state / "halt", self.runtime / "halt")
 
+    @property
+    def secrets(self) -> Path:
+        """Of all files of this host, what a header of a readiness check may hold is in one of these alone."""
+        return self.guard.parent / "secrets"
+
 
 _PATHS = ("ca", "cert", "key", "state", "runtime", "guard")
 _CHOICES = {"log_level": LOG_LEVELS}

@@ -11,7 +11,7 @@ import platform
 import random
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -23,7 +23,18 @@ from killdeer.version import VERSION
 from killdeer_agent.config import Config, ConfigError
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.guard import Guard
-from killdeer_agent.core.words import Configured, Heard, Linked, LocalHalt, Started, Stop, Tick, Unlinked
+from killdeer_agent.core.words import (
+    Configured,
+    Heard,
+    Linked,
+    LocalHalt,
+    Probe,
+    Probed,
+    Started,
+    Stop,
+    Tick,
+    Unlinked,
+)
 from killdeer_agent.guardfiles import load_guard
 from killdeer_agent.journal import Journal
 from killdeer_agent.kernel import clock, proc
@@ -37,6 +48,9 @@ from killdeer_agent.metrics import host_metrics
 from killdeer_agent.reverting import BY_HAND
 from killdeer_agent.shell import Outside, Shell
 from killdeer_agent.systemd import Systemd
+
+if TYPE_CHECKING:
+    from killdeer_agent.kernel.prober import Prober
 
 log = structlog.get_logger()
 
@@ -81,7 +95,9 @@ class Agent:
             send=lambda frame, urgent: self._link.send(frame, urgent=urgent),
             unlink=self._link.end,
             systemd=Systemd(),
+            probe=self._probe,
         )
+        self._prober: Prober | None = None
         self._core = Core()
         self._shell = Shell(self._core, outside)
         self._shell.post(
@@ -151,6 +167,12 @@ class Agent:
             on_close=self._unlinked,
             jitter=random.Random(),
         )
+
+    async def _probe(self, effect: Probe) -> Probed:
+        from killdeer_agent.kernel.prober import Prober  # with its libraries, where an experiment asks for it
+
+        self._prober = self._prober or Prober(self._config.secrets)
+        return await self._prober.probe(effect)
 
     async def _expose(self) -> None:
         """Whatever becomes of its metrics, the agent goes on."""

@@ -200,6 +200,7 @@ def _deaths(tally: Tally) -> Iterator[Metric]:
         "killdeer_units_folded", "Units counted as `other`, for want of names.", len(tally.units.folded)
     )
     yield _histogram("killdeer_death_to_successor_seconds", "From a death to its successor.", tally.to_successor)
+    yield _histogram("killdeer_blow_to_ready_seconds", "From a first blow to `recovery.ready`.", tally.to_ready)
     yield _histogram("killdeer_term_to_exit_seconds", "From a SIGTERM to the exit it ended in.", tally.to_exit)
 
 

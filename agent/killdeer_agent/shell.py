@@ -5,7 +5,7 @@ One thread runs the loop, the strikes and the reverts; one writes the journal; o
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,6 +31,8 @@ from killdeer_agent.core.words import (
     Note,
     Open,
     Opened,
+    Probe,
+    Probed,
     Revert,
     Scan,
     Scanned,
@@ -58,7 +60,8 @@ HOLD_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """The ways out, given by the composition root. `scan` and `members` run beside the loop."""
+    """The ways out, given by the composition root. `scan` and `members` run beside the loop; `probe` in it, and it
+    never blocks it."""
 
     journal: Journal
     striker: Striker
@@ -68,6 +71,7 @@ class Outside:
     send: Callable[[ConnectRequest, bool], None]
     unlink: Callable[[int], None]
     systemd: Systemd
+    probe: Callable[[Probe], Awaitable[Probed]]
 
 
 class Shell:
@@ -83,6 +87,7 @@ class Shell:
         self._collector: Collector | None = None
         self._watched: dict[str, Process] = {}
         self._tasks: set[asyncio.Future[None]] = set()
+        self._probing: set[asyncio.Future[None]] = set()
         self.exited: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
         """Done when the core has left; its result names the effects that could not be reverted."""
 
@@ -136,6 +141,8 @@ class Shell:
                 self._watch_again(command_id, process)
             case Census(service=service):
                 self._beside(self._looking, lambda: self._members(service))
+            case Probe():
+                self._probe(effect)
             case Scan():
                 self._beside(self._looking, lambda: self._out.scan(effect))
             case Close(command_id=command_id):
@@ -161,8 +168,17 @@ class Shell:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
+    def _probe(self, effect: Probe) -> None:
+        async def run() -> None:
+            self.post(await self._out.probe(effect))
+
+        probing = asyncio.ensure_future(run())
+        self._probing.add(probing)
+        probing.add_done_callback(self._finished)
+
     def _finished(self, task: "asyncio.Future[None]") -> None:
         self._tasks.discard(task)
+        self._probing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._break(error)
 
@@ -288,7 +304,10 @@ class Shell:
             self.post(Seen(event))
 
     async def settle(self) -> None:
-        """Until every record asked for is on disk: the last thing before the process leaves."""
+        """Until every record asked for is on disk: the last thing before the process leaves. Nobody waits for the
+        answers of probes any more."""
+        for probing in self._probing:
+            probing.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 

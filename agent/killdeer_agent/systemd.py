@@ -14,6 +14,7 @@ from killdeer_agent.core.words import LookUnit, StartUnit, UnitSeen, UnitStarted
 PATIENCE_S = 5.0
 
 _ASKED = ("LoadState", "ActiveState", "Result", "ExecMainPID", "ExecMainCode", "ExecMainStatus")
+_RESTART = "Restart"
 _JOB = "Job"  # the number of the one that waits or runs; empty or not said: there is none
 # waitid(2), si_code: how a main process ended.
 _BY_SIGNAL = ("2", "3")  # CLD_KILLED, CLD_DUMPED
@@ -33,7 +34,7 @@ class Systemd:
         """OSError: it cannot be told."""
         said = dict(
             line.partition("=")[::2]
-            for line in self._run("show", "--property", ",".join((*_ASKED, _JOB)), "--", unit)
+            for line in self._run("show", "--property", ",".join((*_ASKED, _RESTART, _JOB)), "--", unit)
         )
         missing = [key for key in _ASKED if key not in said]
         if missing:
@@ -46,6 +47,7 @@ class Systemd:
             result=said["Result"],
             main_pid=_number(said["ExecMainPID"]),
             main_signal=_number(said["ExecMainStatus"]) if by_signal else 0,
+            restart=said.get(_RESTART, ""),
             stop_ordered=said["ActiveState"] == "deactivating" and self._is_stop(said.get(_JOB, "")),
         )
 
@@ -87,17 +89,18 @@ class Systemd:
 
 def unit_seen(systemd: Systemd, effect: LookUnit) -> UnitSeen:
     try:
-        return UnitSeen(command_id=effect.command_id, state=systemd.look(effect.unit))
+        return UnitSeen(command_id=effect.command_id, state=systemd.look(effect.unit), ask=effect.ask)
     except OSError as error:
-        return UnitSeen(command_id=effect.command_id, problem=str(error))
+        return UnitSeen(command_id=effect.command_id, problem=str(error), ask=effect.ask)
 
 
 def unit_started(systemd: Systemd, effect: StartUnit) -> UnitStarted:
     try:
         systemd.start(effect.unit)
     except OSError as error:
-        return UnitStarted(command_id=effect.command_id, problem=str(error), reset=isinstance(error, OnlyReset))
-    return UnitStarted(command_id=effect.command_id)
+        reset = isinstance(error, OnlyReset)
+        return UnitStarted(command_id=effect.command_id, problem=str(error), reset=reset, ask=effect.ask)
+    return UnitStarted(command_id=effect.command_id, ask=effect.ask)
 
 
 def _number(text: str) -> int:

@@ -3,6 +3,7 @@
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -117,23 +118,26 @@ class _Watch:
             )
         if self._as_json:
             return exits.DONE if last.complete else exits.ABORTED
-        say(summary(last, self._stopped_ms))
-        for host in last.hosts:
-            if host.stage < HALT_STAGE_STOPPED:
-                say(_unanswered(host))
-            if host.left:
-                say(Text(f"  {host.host}: not reverted yet: {', '.join(host.left)}", style="yellow"))
-        for error in last.unreached.values():
-            warn(f"{error.message}; it was not told")
-        if not last.stored:
-            warn(
-                "the halt is not in the store yet: the coordinator keeps it in its own state, and appends it later"
-            )
-        if last.complete:
-            say("The halt is latched. Release it with: killdeer rearm --reason …")
-            return exits.DONE
+        tell_outcome(last, self._stopped_ms)
+        return exits.DONE if last.complete else exits.ABORTED
+
+
+def tell_outcome(last: HaltProgress, stopped_ms: int, warn: Callable[[str], None] = warn) -> None:
+    """What a halt has come to, host by host, and what is to be done next."""
+    say(summary(last, stopped_ms))
+    for host in last.hosts:
+        if host.stage < HALT_STAGE_STOPPED:
+            say(_unanswered(host))
+        if host.left:
+            say(Text(f"  {host.host}: not reverted yet: {', '.join(host.left)}", style="yellow"))
+    for error in last.unreached.values():
+        warn(f"{error.message}; it was not told")
+    if not last.stored:
+        warn("the halt is not in the store yet: the coordinator keeps it in its own state, and appends it later")
+    if last.complete:
+        say("The halt is latched. Release it with: killdeer rearm --reason …")
+    else:
         warn("the halt is not complete yet; ask again with: killdeer halt")
-        return exits.ABORTED
 
 
 def summary(progress: HaltProgress, stopped_ms: int) -> Text:

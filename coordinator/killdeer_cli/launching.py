@@ -28,6 +28,7 @@ def launch(
     detach: bool,
     as_json: bool,
     whole: bool,
+    go_on: bool = False,
 ) -> int:
     """Plans, asks where it must, runs, and stays to the end unless detached -> the exit code.
 
@@ -39,7 +40,7 @@ def launch(
     if plan.refusals:
         _refuse(plan, file, whole=whole)
         return exits.REFUSED
-    agreed = _agreed(plan, plan_hash)
+    agreed = _agreed(plan, plan_hash, go_on=go_on)
     if plan.production or client.context.production:
         strikes = sum(wave.strikes for wave in plan.waves if not wave.dry_run)
         ask(f"{client.context.name} is PRODUCTION: {counted(strikes, 'strike')}. Go ahead?", yes=yes)
@@ -79,13 +80,16 @@ def _refuse(plan: o.PlanView, file: str, *, whole: bool) -> None:
         warn(Text(f"See why, host by host, with: killdeer plan {file}"))
 
 
-def _agreed(plan: o.PlanView, plan_hash: str) -> str:
-    """The whole hash for the one given, which may be cut as `plan` shows it."""
+def _agreed(plan: o.PlanView, plan_hash: str, *, go_on: bool) -> str:
+    """The whole hash for the one given, which may be cut as `plan` shows it; what is there now, to `go_on` with."""
     if not plan_hash:
         return ""
     if len(plan_hash) >= LEAST_HASH and plan.hash.startswith(plan_hash.lower()):
         return plan.hash
+    if go_on:
+        warn(f"the fleet has changed since the plan {plan_hash}: going on with {plan.hash[:SHOWN_HASH]}")
+        return plan.hash
     raise exits.Refused(
         f"cannot run the plan {plan_hash}: the fleet has changed, and it is now {plan.hash[:SHOWN_HASH]}",
-        "look at it again with `killdeer plan`, with the same --seed",
+        "look at it again with `killdeer plan`, with the same --seed; --go-on runs it as it is now",
     )

@@ -17,12 +17,16 @@ Verbs.verbs = (
     "context",
     "hosts",
     "candidates",
+    "new",
     "validate",
     "plan",
     "run",
     "runs",
     "watch",
     "abort",
+    "report",
+    "compare",
+    "note",
     "strike",
     "events",
     "why",
@@ -32,6 +36,7 @@ Verbs.verbs = (
     "limits",
     "permits",
     "audit",
+    "schema",
 )
 
 app = typer.Typer(

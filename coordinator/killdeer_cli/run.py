@@ -25,6 +25,9 @@ def run(
     plan: Annotated[
         str, typer.Option(metavar="HASH", help="Refuse if the fleet has changed since this plan was shown.")
     ] = "",
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="With --plan: run it all the same where the fleet has changed.")
+    ] = False,
     yes: Yes = False,
     detach: Detach = False,
     as_json: AsJsonLines = False,
@@ -37,6 +40,15 @@ def run(
     text, _ = read_checked(Path(file))
     with connected(ctx) as client:
         code = launch(
-            client, text, file, seed=seed, plan_hash=plan, yes=yes, detach=detach, as_json=as_json, whole=False
+            client,
+            text,
+            file,
+            seed=seed,
+            plan_hash=plan,
+            yes=yes,
+            detach=detach,
+            as_json=as_json,
+            whole=False,
+            go_on=go_on,
         )
     raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""A run as it goes: what is new since the last look, line by line, and how it stands. Pure."""
+"""A run as it goes: what is new since the last look, line by line, and the last word on it. Pure."""
 
 import re
 from collections import Counter
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer_cli.findings import came_true, closing_lines
 from killdeer_cli.text import (
     action_text,
     counted,
@@ -20,22 +21,18 @@ from killdeer_cli.text import (
     words_of,
 )
 
-OPEN = frozenset(
-    {
-        p.STRIKE_STATE_PLANNED,
-        p.STRIKE_STATE_PERMITTED,
-        p.STRIKE_STATE_SENT,
-        p.STRIKE_STATE_RECORDED,
-        p.STRIKE_STATE_STRUCK,
-        p.STRIKE_STATE_GONE,
-    }
-)
-_IN_FLIGHT = OPEN - {p.STRIKE_STATE_PLANNED}
 _WAVE = re.compile(r"wave (.+): \d")
 _REPEATS = re.compile(
     "run |wave .+: done$|would hit: |permit granted|ending: "
     + "".join(f"|{word}: " for word in (*words_of(p.StrikeState), *words_of(o.RunVerdict)))
 )
+_FIRST = re.compile("run .+ of .+, seed ")
+_NOTHING = "nothing was hit"
+_TELLING = {
+    "the steady state deviates: ": "red",
+    "the steady state holds again": "green",
+    "not back to normal: ": "yellow",
+}
 _CLOSING = {
     p.STRIKE_STATE_REFUSED: "yellow",
     p.STRIKE_STATE_SURVIVED: "yellow",
@@ -51,7 +48,8 @@ class Narrator:
 
     def __init__(self) -> None:
         self.run: o.RunView | None = None
-        self._heard: set[str] = set()
+        self._told: Counter[str] = Counter()
+        self._heard: Counter[str] = Counter()
         self._announced: set[str] = set()
 
     def tell(self, update: o.WatchRunResponse) -> list[Text]:
@@ -73,23 +71,28 @@ class Narrator:
         for of_wave in log.values():
             lines += of_wave
         if update.run.state == o.RUN_STATE_ABORTING and (before is None or before.state != o.RUN_STATE_ABORTING):
-            lines.append(Text("aborting: no more strikes; waiting for the reverts", style="yellow"))
+            lines.append(
+                Text(f"aborting: {_rule(update.run)}no more strikes; waiting for the reverts", style="yellow")
+            )
         return lines
 
     def _log(self, log: Iterable[str]) -> dict[str, list[Text]]:
         """By wave, first those before any: the coordinator's lines that the strikes and the verdict do not say
-        themselves, each once. The first of a wave announces it.
+        themselves, each as often as it was said there. The first of a wave announces it.
         """
         waves: dict[str, list[Text]] = {"": []}
         current = ""
         for line in log:
-            if line in self._heard or _REPEATS.match(line):
+            if _FIRST.match(line):  # the log from its beginning, as after a broken stream
+                self._heard.clear()
+            self._heard[line] += 1
+            if self._heard[line] <= self._told[line] or _REPEATS.match(line):
                 continue
-            self._heard.add(line)
+            self._told[line] += 1
             if announced := _WAVE.match(line):
                 current = announced[1]
                 self._announced.add(current)
-            waves.setdefault(current, []).append(Text(line, style="bold" if announced else "dim"))
+            waves.setdefault(current, []).append(Text(line, style="bold" if announced else _style(line)))
         return waves
 
     def _begun(self, strike: o.StrikeView, log: dict[str, list[Text]]) -> list[Text]:
@@ -103,6 +106,16 @@ class Narrator:
 def _head(run: o.RunView) -> str:
     by = f", started by {run.started_by}" if run.started_by else ""
     return f"run {run.run_id} of {run.experiment}, seed {run.seed}{by}"
+
+
+def _style(line: str) -> str:
+    return next((style for words, style in _TELLING.items() if line.startswith(words)), "dim")
+
+
+def _rule(run: o.RunView) -> str:
+    """The abort rule that came true; what else ends a run early is said elsewhere."""
+    rule = came_true(run)
+    return "" if rule is None else f"{rule.sentence!r} came true ({rule.detail}): "
 
 
 def _dry(told: o.StrikeView | None, strike: o.StrikeView) -> Iterator[Text]:
@@ -177,55 +190,44 @@ def _why(strike: o.StrikeView) -> str:
 
 
 def _line(strike: o.StrikeView, what: str, style: str = "") -> Text:
-    return Text.assemble((f"  {_place(strike)}  ", "dim"), (what, style))
+    return Text.assemble((f"  {place(strike)}  ", "dim"), (what, style))
 
 
-def _place(strike: o.StrikeView) -> str:
+def place(strike: o.StrikeView) -> str:
     return process_text(strike.victim.host, strike.service, strike.ordinal)
-
-
-def standing(run: o.RunView) -> Text:
-    """One line for the foot of a terminal: the wave, and what is in flight."""
-    in_flight = [s for s in run.strikes if s.state in _IN_FLIGHT and not s.dry_run]
-    waiting = sum(s.state == p.STRIKE_STATE_PLANNED and not s.dry_run for s in run.strikes)
-    text = Text(f"wave {min(run.waves_done + 1, run.waves_total)} of {run.waves_total}")
-    text.append(f" {run.wave}" if run.wave else "")
-    if done := _outcomes(s for s in run.strikes if s.state not in OPEN):
-        text.append(f" · {done}")
-    if in_flight:
-        named = ", ".join(f"{_place(s)} {state_text(s.state)}" for s in in_flight[:3])
-        more = f" and {len(in_flight) - 3} more" if len(in_flight) > 3 else ""
-        text.append(f" · in flight: {named}{more}")
-    if waiting:
-        text.append(f" · {waiting} waiting for a permit")
-    return text
 
 
 def closing(run: o.RunView) -> list[Text]:
     """The last word on a run."""
     style = verdict_style(run)
-    lines = [Text.assemble((verdict_text(run.verdict).upper(), f"bold {style}"), f"  {run.why}" if run.why else "")]
+    why = run.why
+    if run.verdict == o.RUN_VERDICT_REFUSED and not why.startswith(_NOTHING):
+        why = f"{_NOTHING}: {why}" if why else _NOTHING
+    lines = [Text.assemble((verdict_text(run.verdict).upper(), f"bold {style}"), f"  {why}" if why else "")]
     if run.hypothesis:
         lines.append(Text(f"hypothesis  {run.hypothesis}"))
     lasted = took(max(run.ended_unix_ms - run.started_unix_ms, 0) * 1_000_000)
     waves = f"{run.waves_done} of {counted(run.waves_total, 'wave')}"
     lines.append(Text(f"run         {run.run_id} · {waves} in {lasted} · seed {run.seed}"))
-    if outcomes := _outcomes(run.strikes):
-        lines.append(Text(f"strikes     {outcomes}"))
+    if came_to := outcomes(run.strikes):
+        lines.append(Text(f"strikes     {came_to}"))
     struck = [strike for strike in run.strikes if not strike.dry_run]
     for what, times in (
         ("exit", [s.exit.after_blow_ns for s in struck if s.HasField("exit") and s.exit.after_blow_ns]),
         ("successor", [s.successor.after_exit_ns for s in struck if s.HasField("successor")]),
         ("recovery", [s.recovered_after_ns for s in struck if s.recovered_after_ns]),
+        ("ready", [s.ready_after_ns for s in struck if s.ready_after_ns]),
     ):
         if times:
             times.sort()
             several = f"median {took(times[len(times) // 2])}, longest {took(times[-1])}"
             lines.append(Text(f"{what:<12}{several if len(times) > 1 else took(times[0])}"))
+    if found := closing_lines(run):
+        lines += [*found, Text(f"report      killdeer report {run.run_id}")]
     return lines
 
 
-def _outcomes(strikes: Iterable[o.StrikeView]) -> str:
+def outcomes(strikes: Iterable[o.StrikeView]) -> str:
     """`5 recovered, 1 refused`."""
     states = Counter(state_text(strike.state) for strike in strikes if not strike.dry_run)
     return ", ".join(f"{count:,} {state}" for state, count in states.most_common())

@@ -8,6 +8,7 @@ from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF, EVIDENCE_LEVEL_PIDFD, EvidenceLevel
+from killdeer.v1.probe_pb2 import UNIT_FRACTION, UNIT_MET, UNIT_SECONDS, Unit
 
 
 def signal_name(number: int) -> str:
@@ -194,6 +195,17 @@ def took(nanoseconds: int) -> str:
     if nanoseconds < 60_000_000_000:
         return f"{nanoseconds / 1_000_000_000:.2f} s"
     return format_duration(nanoseconds // 1_000_000_000 * 1_000)
+
+
+def amount_text(value: float, unit: Unit) -> str:
+    """A reading in its unit: `met`, `2.3%`, `310 ms`, `1.25 s`, `42`."""
+    if unit == UNIT_MET and value in (0, 1):
+        return "met" if value else "not met"
+    if unit == UNIT_FRACTION:
+        return f"{value * 100:.3g}%"
+    if unit == UNIT_SECONDS:
+        return f"{value * 1_000:.3g} ms" if abs(value) < 1 else f"{value:.3g} s"
+    return f"{value:.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def clock(unix_ms: int) -> str:

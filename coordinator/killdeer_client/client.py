@@ -146,6 +146,16 @@ class Client:
         response: o.AbortRunResponse = self._call("AbortRun", o.AbortRunRequest(run=run, reason=reason))
         return response.run
 
+    def report(self, run: str) -> o.GetReportResponse:
+        """All that is known of a run: its file, what was measured, what was said of it, the runs before it."""
+        response: o.GetReportResponse = self._call("GetReport", o.GetReportRequest(run=run), SCAN_S)
+        return response
+
+    def add_note(self, run: str, text: str, action: str = "") -> o.RunNote:
+        """`action`: who is to act on it. Where an answer is lost on its way, the note may be there twice."""
+        response: o.AddNoteResponse = self._call("AddNote", o.AddNoteRequest(run=run, text=text, action=action))
+        return response.note
+
     # --- halt: see halting.py, which tells every coordinator
 
     def rearm(self, reason: str) -> o.RearmResponse:
@@ -240,7 +250,7 @@ class Client:
         yield from rest
 
     def _first_that_answers(self, ask: Callable[[Coordinator], Answer]) -> Answer:
-        """Every call is safe to send twice: reads, wishes with a key, and settings that name their value."""
+        """Every call is safe to send twice: reads, wishes with a key, notes, and settings that name their value."""
         failures = []
         for coordinator in self.coordinators:
             try:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import getpass
 import json
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
+    # Whom TLS has turned away, and why, gRPC alone says; `killdeer`, which may have started us, has it say nothing.
+    if os.environ.get("GRPC_VERBOSITY") == "NONE":
+        del os.environ["GRPC_VERBOSITY"]
     # Only the daemon needs gRPC and the store; init starts without them.
     from killdeer_coordinator import daemon
     from killdeer_coordinator.outside import OutsideError

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,6 +58,9 @@ class Config:
     limits: FleetLimits = field(
         default_factory=lambda: FleetLimits(limits=dict(_BUILT_IN), sources=dict.fromkeys(_BUILT_IN, "built in"))
     )
+    secrets: Path = Path("secrets")  # the one folder that a header of a probe or a webhook may come from
+    # Programs that experiments may run on this machine, by name: an absolute path and its first arguments.
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     retention_days: int = 30  # of evidence; the audit log is kept for ever
     reflection: bool = False
     log_level: str = "info"
@@ -89,29 +92,37 @@ def parse(text: str, file: Path) -> Config:
     faults: list[str] = []
     values: dict[str, object] = {}
     limits: dict[str, int] = {}
+    commands: dict[str, tuple[str, ...]] = {}
     for key, value in _flat(table):
         place = f"{file}:{_line_of(text, key)}"
-        if key not in _KEYS:
+        section, _, last = key.partition(".")
+        reader = _command if section == "commands" and last else _KEYS.get(key)
+        if reader is None:
             faults.append(f"{place}: cannot use the key {key!r}: there is none of that name{_nearest(key)}")
             continue
+        if reader is _command and not re.fullmatch(r"[A-Za-z0-9_-]+", last):
+            faults.append(f"{place}: cannot call a command {last!r}: write letters, digits, - and _")
+            continue
         try:
-            read = _KEYS[key](value)
+            read = reader(value)
         except _Secret as cause:
             faults.append(f"{place}: cannot read {key}: {cause}")
             continue
         except (ValueError, DurationError) as cause:
             faults.append(f"{place}: cannot read {key} = {_shown(value)}: {cause}")
             continue
-        section, _, last = key.rpartition(".")
         if section == "limits":
             assert isinstance(read, int)
             limits[last] = read
+        elif section == "commands":
+            assert isinstance(read, tuple)
+            commands[last] = read
         else:
-            values[_FIELDS.get(key, last)] = read
+            values[_FIELDS.get(key, last or key)] = read
     faults += _lease_faults(values, text, file)
     if faults:
         raise ConfigError("\n".join(faults))
-    return _assemble(values, limits, file.absolute().parent)
+    return _assemble({"commands": commands, **values}, limits, file.absolute().parent)
 
 
 def _assemble(values: dict[str, object], limits: dict[str, int], folder: Path) -> Config:
@@ -122,7 +133,9 @@ def _assemble(values: dict[str, object], limits: dict[str, int], folder: Path) -
     config = replace(Config(limits=known), **values)  # type: ignore[arg-type]  # each was read by its own reader
     if "heartbeat_ms" not in values:
         config = replace(config, heartbeat_ms=min(config.lease_ms // 3, LONGEST_HEARTBEAT_MS))
-    paths = {name: folder / getattr(config, name) for name in ("state", "ca", "cert", "key", "halt_token")}
+    paths = {
+        name: folder / getattr(config, name) for name in ("state", "ca", "cert", "key", "halt_token", "secrets")
+    }
     return replace(config, **paths)
 
 
@@ -247,6 +260,19 @@ def _count(value: object) -> int:
     return value
 
 
+def _command(value: object) -> tuple[str, ...]:
+    """Whether the program is there is looked at when it is run: a coordinator must start, for it can halt."""
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(word, str) and "\0" not in word for word in value)
+    ):
+        raise ValueError('write a list of texts, such as ["/usr/local/bin/replay", "--once"]')
+    if not Path(value[0]).is_absolute():
+        raise ValueError("its first word is the program's absolute path, for no PATH is searched")
+    return tuple(value)
+
+
 def _store(value: object) -> str:
     read = _text(value)
     wanted = "write postgresql://USER@HOST/DATABASE; without [store], it is SQLite in the state directory"
@@ -268,13 +294,14 @@ def _log_level(value: object) -> str:
     return str(value)
 
 
-_SECTIONS = ("tls", "halt", "store", "limits")
+_SECTIONS = ("tls", "halt", "store", "limits", "commands")
 _KEYS: dict[str, Callable[[object], object]] = {
     "name": _text,
     "listen_agents": _address,
     "listen_operators": _address,
     "listen_halt": _address,
     "state": _path,
+    "secrets": _path,
     "lease": _lease,
     "heartbeat": _heartbeat,
     "retention": _days,

@@ -29,10 +29,12 @@ from killdeer_coordinator.core.words import Operator, Started, Stop, Tick, Woken
 from killdeer_coordinator.edges import agents
 from killdeer_coordinator.edges.agents import Agents
 from killdeer_coordinator.edges.asks import Asks
+from killdeer_coordinator.edges.deeds import Deeds
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
 from killdeer_coordinator.edges.operators import Operators
 from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, expired, server_credentials
+from killdeer_coordinator.edges.probes import Probes
 from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
@@ -81,6 +83,8 @@ class Coordinator:
         self._agents = Agents(self._shell.post)
         self._asks = Asks(self._shell.post)
         self._feed = Feed()
+        self._probes = Probes(config.commands, config.secrets)
+        self._deeds = Deeds(config.commands, config.secrets)
         self._stopping = asyncio.Event()
         self._servers: list[tuple[grpc.aio.Server, health_aio.HealthServicer]] = []
         self._notifier = Notifier()
@@ -95,6 +99,8 @@ class Coordinator:
             agents=self._agents,
             asks=self._asks,
             feed=Feed() if self._config.store else self._feed,  # see _publish
+            probes=self._probes,
+            deeds=self._deeds,
         )
         self._shell.connect(ways)
         try:
@@ -122,6 +128,9 @@ class Coordinator:
         stopping = asyncio.ensure_future(self._stopping.wait())
         chores = [asyncio.ensure_future(chore()) for chore in self._chores()]
         log.info("started", agents=str(self._config.listen_agents), operators=str(self._config.listen_operators))
+        for name, words in self._config.commands.items():
+            if not os.access(words[0], os.X_OK):
+                log.warning("command_missing", name=name, program=words[0], remedy="runs that need it will say so")
         self._notifier.say(READY="1")
         try:
             awaited: set[asyncio.Future[Any]] = {stopping, self._shell.failed, *chores}
@@ -147,6 +156,8 @@ class Coordinator:
         """What was asked of the store goes into it first, if it can in time."""
         await self._settle()
         await self._store.close()
+        await self._probes.close()
+        await self._deeds.close()
 
     async def _settle(self) -> None:
         """A store that hangs keeps nobody: halts must go out, and a stop must end."""

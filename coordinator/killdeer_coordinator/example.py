@@ -22,6 +22,10 @@ listen_halt = {listen_halt}
 # The store, unless it is elsewhere, and what is kept beside it. One coordinator per directory.
 state = {state}
 
+# Where experiments have secrets from, for headers of probes and webhooks: {{file: /etc/killdeer/secrets/NAME}}. No
+# other file is read for them.
+secrets = {secrets}
+
 # An agent that has not been answered for this long stops, and reverts what it holds.
 lease = {lease}
 # How often an agent asks for renewal, 5s at most; left out, a third of the lease.
@@ -50,6 +54,12 @@ token = {halt_token}
 # [store]
 # url = "postgresql://killdeer@db.example.com/killdeer"
 
+# Programs that experiments may run on this machine, as probes or for their load, hooks and recovery, by the name
+# that the file calls them; no other is ever run. Each gets the file's arguments behind its own, no shell, no input,
+# an environment of PATH and LANG alone, and the rights of the coordinator.
+[commands]
+# replay = ["/usr/local/bin/replay", "--rate", "100"]
+
 # The most victims that have not recovered, over all experiments. An experiment can only narrow this.
 [limits]
 in_flight = {in_flight}     # in the whole fleet
@@ -69,6 +79,7 @@ def example_toml(state: Path | None = None) -> str:
         listen_operators=json.dumps(str(config.listen_operators)),
         listen_halt=json.dumps(str(config.listen_halt)),
         state=json.dumps(str(state or config.state)),
+        secrets=json.dumps(str(config.secrets)),
         lease=json.dumps(format_duration(config.lease_ms)),
         heartbeat=json.dumps(format_duration(config.heartbeat_ms)),
         retention=json.dumps(f"{config.retention_days}d"),

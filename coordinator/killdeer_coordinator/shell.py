@@ -21,9 +21,14 @@ from killdeer_coordinator.core.words import (
     Input,
     Keep,
     KeepEvents,
+    KeepRecord,
     Kept,
+    Measure,
+    Measured,
     Note,
     Now,
+    Perform,
+    Performed,
     Post,
     Posted,
     Quit,
@@ -36,7 +41,9 @@ from killdeer_coordinator.core.words import (
 )
 from killdeer_coordinator.edges.agents import Agents
 from killdeer_coordinator.edges.asks import Asks
+from killdeer_coordinator.edges.deeds import Deeds
 from killdeer_coordinator.edges.feed import Feed
+from killdeer_coordinator.edges.probes import Probes
 from killdeer_coordinator.outside import Outside, OutsideError
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError, StoreInUse
@@ -57,6 +64,8 @@ class WaysOut:
     agents: Agents
     asks: Asks
     feed: Feed
+    probes: Probes
+    deeds: Deeds
     clock: Callable[[], Now] = now
 
 
@@ -118,6 +127,12 @@ class Shell:
                 self._fail(StoreInUse(f"cannot go on: {why}"))
             case KeepEvents():
                 self._beside(self._keep_events(effect, out))
+            case KeepRecord():
+                self._beside(self._keep_record(effect, out))
+            case Measure():
+                self._beside(self._measure(effect, out))
+            case Perform():
+                self._beside(self._perform(effect, out))
             case Note(event=event, fields=fields):
                 log.info(event, **fields)
 
@@ -188,3 +203,16 @@ class Shell:
             log.error("evidence_not_kept", host=effect.host, events=len(effect.events), why=str(error))
         else:
             out.feed.publish(numbered)
+
+    async def _keep_record(self, effect: KeepRecord, out: WaysOut) -> None:
+        try:
+            await out.store.append_record(effect.run_id, effect.readings, effect.lines)
+        except StoreError as error:
+            lost = {"readings": len(effect.readings), "lines": len(effect.lines)}
+            log.error("record_not_kept", run=effect.run_id, **lost, why=str(error))
+
+    async def _measure(self, effect: Measure, out: WaysOut) -> None:
+        self.post(Measured(effect.token, await out.probes.take(effect.probe)))
+
+    async def _perform(self, effect: Perform, out: WaysOut) -> None:
+        self.post(Performed(effect.token, await out.deeds.perform(effect.deed, effect.state)))

@@ -8,7 +8,7 @@ from killdeer.v1 import process_pb2 as wire
 from killdeer_experiment.faults import Problem, Unfit, nearest, read_at, short, unfit, unknown_key
 from killdeer_experiment.plain import found
 from killdeer_experiment.scalars import as_mapping, read_duration, read_length
-from killdeer_experiment.signals import read_signal, signal_name
+from killdeer_experiment.signals import NUMBERS, read_signal, signal_name
 
 _WANTED = "wants kill, terminate, {pause: 30s} or {hold-down: 30s}"
 
@@ -126,6 +126,51 @@ _READERS: dict[str, Callable[[object], Action]] = {
     "terminate": _terminate,
     "pause": lambda inner: Pause(length_ms=_length(inner)),
     "hold-down": lambda inner: HoldDown(length_ms=_length(inner)),
+}
+
+
+_LENGTH = {"type": "string", "examples": ["30s"]}
+
+
+def _or_for(key: str) -> dict[str, object]:
+    """A length, or the mapping that has it under the key."""
+    said = {key: _LENGTH | {"description": "how long"}}
+    inside = {"type": "object", "properties": said, "additionalProperties": False}
+    return {"anyOf": [_LENGTH, inside]}
+
+
+# One of these, for editors. The readers above decide.
+ACTION_SCHEMA: dict[str, object] = {
+    "anyOf": [
+        {"enum": ["kill", "terminate"]},
+        {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+            "properties": {
+                "kill": {
+                    "anyOf": [
+                        {"enum": [*NUMBERS]},
+                        {"type": "string"},
+                        {"type": "integer", "minimum": 1, "maximum": 64},
+                    ],
+                    "description": "a signal, by name or number",
+                },
+                "terminate": {
+                    "type": "object",
+                    "properties": {
+                        "grace": _LENGTH | {"description": "SIGKILL comes that long after SIGTERM; 10s"}
+                    },
+                    "additionalProperties": False,
+                    "description": "SIGTERM and, after the grace, SIGKILL",
+                },
+                "pause": _or_for("for") | {"description": "SIGSTOP and, after the length, SIGCONT"},
+                "hold-down": _or_for("for") | {"description": "SIGKILL to each successor too, for the length"},
+            },
+        },
+    ],
+    "examples": ["kill", {"terminate": {"grace": "10s"}}, {"pause": "30s"}, {"hold-down": "30s"}],
 }
 
 

@@ -13,6 +13,7 @@ Path = tuple[str | int, ...]
 
 _SHOWN = 50  # faults printed; a file with more has one cause
 _WIDEST = 100  # characters of a line that are shown
+_ESCAPED = {"x": 4, "u": 6, "U": 10}  # characters of an escape in double quotes; of all others 2
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
 
 
@@ -31,7 +32,8 @@ START = Place(line=1, column=1)
 class Problem:
     """What is wrong with the value at `path`, before its place in the file is known.
 
-    The path is relative to the value that was read. With `of_key` the key is at fault, not its value.
+    The path is relative to the value that was read. With `of_key` the key is at fault, not its value; with
+    an `offset` it is what stands that many characters into the text of the value.
     A message that begins with "wants" gets the name of the key put in front.
     """
 
@@ -39,6 +41,7 @@ class Problem:
     path: Path = ()
     of_key: bool = False
     nearest: str = ""
+    offset: int | None = None
 
 
 class Unfit(ValueError):
@@ -133,6 +136,21 @@ class Source:
             excerpt="".join(_printable(character) for character in line),
             nearest=nearest,
         )
+
+    def within(self, place: Place, style: str, offset: int) -> Place:
+        """Where in its line the character at `offset` of a text stands, which begins at `place`.
+
+        `style` is the quote around the text, or empty. The text is on one line.
+        """
+        line, at = self.lines[place.line - 1], place.column - 1 + len(style)
+        for _ in range(offset):
+            if style == "'" and line.startswith("''", at):
+                at += 2
+            elif style == '"' and line.startswith("\\", at):
+                at += _ESCAPED.get(line[at + 1 : at + 2], 2)
+            else:
+                at += 1
+        return Place(line=place.line, column=at + 1)
 
 
 def place_of(text: str, position: int) -> Place:

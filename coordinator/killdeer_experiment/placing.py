@@ -1,6 +1,7 @@
 """What pydantic found wrong -> faults with places."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,15 +41,7 @@ def problems_of(error: ValidationError, known: Known) -> list[Problem]:
 
 def below(path: Path, problems: Iterable[Problem]) -> list[Problem]:
     """The problems of a value, as problems of the file that has it at `path`."""
-    return [
-        Problem(
-            message=problem.message,
-            path=(*path, *problem.path),
-            of_key=problem.of_key,
-            nearest=problem.nearest,
-        )
-        for problem in problems
-    ]
+    return [replace(problem, path=(*path, *problem.path)) for problem in problems]
 
 
 def placed(problems: Iterable[Problem], tree: Tree, source: Source) -> list[Fault]:
@@ -57,6 +50,8 @@ def placed(problems: Iterable[Problem], tree: Tree, source: Source) -> list[Faul
     faults = list(tree.faults)
     for problem in problems:
         place = tree.place(problem.path, of_key=problem.of_key)
+        if problem.offset is not None and problem.path in tree.styles:
+            place = source.within(place, tree.styles[problem.path], problem.offset)
         if (place.line, place.column) not in at_fault:
             faults.append(source.fault(place, _named(problem), problem.nearest))
     return faults

@@ -9,8 +9,8 @@ from killdeer_experiment.plain import Odd, found
 
 ENVIRONMENTS = ("development", "staging", "production-lite", "production")
 
-_MOST = 100_000  # of anything that is counted
-_LONGEST_LINE = 200
+MOST = 100_000  # of anything that is counted
+LONGEST_LINE = 200
 _LONGEST_TEXT = 10_000
 
 
@@ -20,14 +20,17 @@ class Amount:
 
     number: int
     percent: bool = False
+    about: bool = False  # of a wave's strikes: a rate
 
     def __str__(self) -> str:
+        if self.about:
+            return f"about {self.number}"
         return f"{self.number}%" if self.percent else str(self.number)
 
     @property
     def written(self) -> int | str:
         """As a file has it."""
-        return str(self) if self.percent else self.number
+        return str(self) if self.percent or self.about else self.number
 
 
 def read_line(value: object) -> str:
@@ -35,8 +38,8 @@ def read_line(value: object) -> str:
     text = _text(value, "text")
     if not text.isprintable():
         raise unfit(f"wants one line of printable text, found {found(text)}")
-    if len(text) > _LONGEST_LINE:
-        raise unfit(f"wants at most {_LONGEST_LINE} characters, found {len(text)}")
+    if len(text) > LONGEST_LINE:
+        raise unfit(f"wants at most {LONGEST_LINE} characters, found {len(text)}")
     return text
 
 
@@ -127,8 +130,8 @@ def read_length(value: object) -> int:
 def _counted(value: int) -> int:
     if value < 1:
         raise unfit(f"wants 1 or more, found {value}: nothing could ever be struck with it")
-    if value > _MOST:
-        raise unfit(f"wants at most {_MOST}, found {value}")
+    if value > MOST:
+        raise unfit(f"wants at most {MOST}, found {value}")
     return value
 
 

@@ -8,7 +8,7 @@ A list of such mappings says what one mapping cannot, such as two terms of the s
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from killdeer.durations import format_duration, parse_duration
 from killdeer.terms import FIELDS, NAMES, TermError, checked_term
@@ -19,6 +19,36 @@ from killdeer_experiment.scalars import as_mapping, read_term_value
 
 _CHOOSING = ("oldest", "newest")
 _WANTED = "wants a mapping such as {unit: payment-worker@*.service}"
+
+
+_VALUE: dict[str, object] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+_VALUES: dict[str, object] = {"anyOf": [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1}]}
+_MATCHED = [field for field in FIELDS if field not in _CHOOSING]
+
+
+def _terms_schema() -> dict[str, object]:
+    terms = {
+        field: _VALUES | {"description": f"{field} of the process: a glob, or a list of them"} for field in _MATCHED
+    }
+    for field in _MATCHED:
+        if field not in ("min_age", "port"):
+            terms[f"{field}~"] = _VALUES | {
+                "description": f"{field} of the process: a pattern (RE2), or a list of them"
+            }
+    return {"type": "object", "properties": terms, "additionalProperties": False, "minProperties": 1}
+
+
+def _selector_schema() -> dict[str, object]:
+    inside = _terms_schema()
+    number = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": True}]}
+    chosen = {field: number | {"description": f"of what matches only so many, the {field}"} for field in _CHOOSING}
+    negated = {"not": inside | {"description": "what must not match"}}
+    mapping = inside | {"properties": {**cast("dict[str, object]", inside["properties"]), **chosen, **negated}}
+    return {"anyOf": [mapping, {"type": "array", "items": mapping, "minItems": 1}]}
+
+
+# For editors; the reader decides.
+SELECTOR_SCHEMA = _selector_schema()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +116,7 @@ def written(terms: Iterable[Term]) -> list[dict[str, object]] | dict[str, object
     return parts[0] if len(parts) == 1 else parts
 
 
-def one_or_list(values: tuple[str, ...]) -> object:
+def one_or_list(values: tuple[object, ...]) -> object:
     return values[0] if len(values) == 1 else list(values)
 
 

@@ -39,11 +39,15 @@ _NO_TOKEN = re.compile(r"found character ('.+?'|\".+?\") that cannot start any t
 
 @dataclass(kw_only=True)
 class Tree:
-    """A file's values and where they are; `faults` are those of its form."""
+    """A file's values and where they are; `faults` are those of its form.
+
+    `styles` has the quote around each text that is on one line, or nothing where it goes without.
+    """
 
     data: Value = None
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
+    styles: dict[Path, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def place(self, path: Path, *, of_key: bool = False) -> Place:
@@ -124,6 +128,8 @@ class _Reading:
             value = self._mapping(path, kept) if isinstance(event, MappingStartEvent) else self._list(path, kept)
         elif isinstance(event, ScalarEvent):
             value = event.value if event.style else resolve(event.value)
+            if kept and event.start_mark.line == event.end_mark.line and event.style in (None, "", "'", '"'):
+                self.tree.styles[path] = event.style or ""
             if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
                 self._fault(event, "cannot read this text: half a surrogate pair is no character")
                 strange = True

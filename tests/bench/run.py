@@ -14,7 +14,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_choose, bench_collector, bench_halt, bench_permits, bench_rest, bench_strike
+from tests.bench import (
+    bench_choose,
+    bench_collector,
+    bench_halt,
+    bench_permits,
+    bench_rest,
+    bench_simulation,
+    bench_strike,
+)
 
 RESULT_FILE = Path("build/bench.json")
 
@@ -28,6 +36,7 @@ def main() -> None:
         ("the kernel's record", bench_collector.run),
         ("halting a fleet", bench_halt.run),
         ("granting permits", bench_permits.run),
+        ("simulating", bench_simulation.run),
     )
     console = Console(stderr=True)
     for name, run in benches:

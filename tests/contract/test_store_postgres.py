@@ -13,6 +13,7 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import Engine, event
 
+from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
 from killdeer_coordinator.core.books import Audited, Books, Decision, Letter, PutHalt, PutPermit, PutRun
 from killdeer_coordinator.store import NewerStore, Store, StoreFailure
@@ -149,6 +150,18 @@ def test_a_fleet_row_that_is_not_given_back_is_a_failure(
     assert waiting.read().position.length == 0, "reading waits for nobody"
     holding.close()
     waiting.close()
+
+
+def test_the_record_of_a_run_waits_for_no_decision(store: Store) -> None:
+    store.decide(a_run_with(1))
+
+    def decide(books: Books) -> Decision:
+        beside = Thread(target=store.append_record, args=("r1", [Reading(probe="p95", value=1.0)], []))
+        beside.start()
+        beside.join(WITHIN_S)
+        return Decision(answer=len(store.report("r1").readings))
+
+    assert store.decide(decide).answer == 1
 
 
 # --- what is opened, and as what --------------------------------------------------------------------------

@@ -10,13 +10,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hatchling.builders.wheel import WheelBuilder
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 
-from killdeer_coordinator.store import migrate
+from killdeer.v1.probe_pb2 import Reading
+from killdeer_coordinator.core.books import FleetLimits
+from killdeer_coordinator.store import Store, migrate, rows
 from killdeer_coordinator.store.database import Database
 from killdeer_coordinator.store.postgres import open_postgres
 from killdeer_coordinator.store.schema import metadata
 from killdeer_coordinator.store.sqlite import open_sqlite
+from tests.support.rows import SetClock, run_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,8 +60,13 @@ def tables(connection: Connection) -> dict[str, list[str]]:
     """Every table and index as the database keeps it, its clauses sorted: their order says nothing."""
     kept: dict[str, list[str]] = {}
     for name, words in connection.exec_driver_sql(KEPT[connection.dialect.name]):
-        kept.setdefault(name, []).extend(re.split(r",\s*\n|\n", words.replace("\t", "").strip()))
+        kept.setdefault(name, []).extend(_clauses(words))
     return {name: sorted(clauses) for name, clauses in kept.items() if "alembic" not in name}
+
+
+def _clauses(words: str) -> list[str]:
+    """SQLite keeps a column that was added later in the line of the one before it: `, name TYPE`."""
+    return re.split(r",\s*\n|\n|, (?=\w+ [A-Z])", words.replace("\t", "").strip())
 
 
 def test_the_migrated_schema_is_the_one_of_the_code(empty: Database) -> None:
@@ -95,6 +103,29 @@ def test_a_migration_that_fails_leaves_nothing(
         migrate.upgrade(connection)
     with empty.deciding.begin() as connection:
         assert tables(connection) == {}
+
+
+def test_a_store_of_the_first_revision_keeps_its_runs(empty: Database, tmp_path: Path) -> None:
+    with empty.deciding.begin() as connection, pytest.MonkeyPatch.context() as first:
+        (tmp_path / "versions").mkdir()
+        for script in [*migrate.SCRIPTS.glob("*.py"), *migrate.SCRIPTS.glob("versions/r0001*.py")]:
+            (tmp_path / script.relative_to(migrate.SCRIPTS)).write_text(script.read_text())
+        first.setattr(migrate, "SCRIPTS", tmp_path)
+        empty.prepare(connection)
+        migrate.upgrade(connection)
+        values = rows.run_values(run_row("r1"))
+        del values["findings"]
+        columns = ", ".join(f'"{name}"' for name in values)
+        connection.execute(
+            text(f"INSERT INTO runs ({columns}) VALUES ({', '.join(f':{name}' for name in values)})"), values
+        )
+    store = Store(empty, limits=FleetLimits(limits={}), clock=SetClock())
+    with empty.deciding.begin() as connection:
+        empty.prepare(connection)
+        migrate.upgrade(connection)
+    assert store.read().runs == {"r1": run_row("r1")}
+    store.append_record("r1", [Reading(probe="p95", value=1.0)], [])
+    assert len(store.report("r1").readings) == 1
 
 
 def test_the_migrations_are_one_line_from_the_first_to_the_last() -> None:

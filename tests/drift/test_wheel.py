@@ -30,6 +30,7 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
         "killdeer_agent/kernel/bcc_programs.c",
         "killdeer_cli/fleet/worker.py",
         "killdeer_cli/examples/roulette.yaml",
+        "killdeer_report/page.html.j2",
     }
     assert needed <= names
     assert any(name.startswith("killdeer_coordinator/store/migrations/versions/") for name in names)
@@ -44,6 +45,7 @@ def test_the_wheel_holds_no_tests_and_no_top_level_strangers(wheel: Path) -> Non
         "killdeer_client",
         "killdeer_coordinator",
         "killdeer_experiment",
+        "killdeer_report",
     }
     assert {top for top in tops if not top.endswith(".dist-info")} == ours
 

@@ -81,7 +81,7 @@ def test_a_storm_of_agents_keeps_neither_a_lease_nor_a_halt_waiting(tmp_path: Pa
             async with channel(made, made.operators, made.operator()) as opened:
                 operators: Any = OperatorServiceStub(opened)
                 async for answer in operators.Halt(o.HaltRequest(reason="drill")):
-                    if answer.complete and answer.reverted == answer.total:
+                    if answer.complete and answer.reverted == answer.total and answer.stored:
                         break
                 await served
                 hosts = (await operators.ListHosts(o.ListHostsRequest())).hosts

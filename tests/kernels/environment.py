@@ -56,7 +56,7 @@ def closure(settings: dict[str, dict[str, list[str]]]) -> Iterator[str]:
     """The distributions that the project and its tests need, with all that these need."""
     extras = settings["optional-dependencies"]
     wanted = [*settings["dependencies"], *TESTING]
-    wanted += [one for extra, names in extras.items() if extra != "dev" for one in names]
+    wanted += [one for extra, names in extras.items() if extra not in ("dev", "report") for one in names]
     waiting, seen = [Requirement(one) for one in wanted], set[tuple[str, str]]()
     while waiting:
         requirement = waiting.pop()

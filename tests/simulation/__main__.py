@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from typing import TextIO
 
+from tests.simulation import invariants
 from tests.simulation.history import run
 from tests.simulation.reach import TABLE_AT, table, unreached
 from tests.simulation.told import Told
@@ -63,6 +64,7 @@ def campaign(seeds: range, jobs: int, out: TextIO = sys.stdout) -> int:
                 print(f"{len(told)} of {len(seeds)} histories", file=out, flush=True)
     took = time.monotonic() - began
     print(table(told), file=out)
+    print(invariants.table(told), file=out)
     print(
         f"{len(told)} histories in {took:.0f} s, {60 * len(told) / took:.0f} a minute; "
         f"{sum(one.strikes for one in told)} blows, {sum(one.faults for one in told)} faults, "

@@ -247,10 +247,10 @@ class Agent:
                 self._look(lambda: self._open(effect, *self._count(effect.service)))
             case w.Follow():
                 self._follow(effect)
-            case w.LookUnit(command_id=command_id, unit=unit):
-                self._ask_systemd(lambda problem: self._unit_seen(command_id, unit, problem))
-            case w.StartUnit(command_id=command_id, unit=unit):
-                self._ask_systemd(lambda problem: self._start_unit(command_id, unit, problem))
+            case w.LookUnit():
+                self._ask_systemd(lambda problem: self._unit_seen(effect, problem))
+            case w.StartUnit():
+                self._ask_systemd(lambda problem: self._start_unit(effect, problem))
             case w.Strike():
                 self._strike(effect)
             case w.Revert():
@@ -259,6 +259,8 @@ class Agent:
                 self._watch(command_id, process)
             case w.Census(service=service):
                 self._look(lambda: self._counted(service))
+            case w.Probe():
+                self._beside(self._dice.randint(1, 300) * MS, lambda: self._probed(effect))
             case w.Scan():
                 self._look(lambda: self.post(scanned(self.machine, effect, self._dice)))
             case w.Close(command_id=command_id):
@@ -328,16 +330,22 @@ class Agent:
     def _ask_systemd(self, then: Callable[[str], None]) -> None:
         self._beside(self._dice.randint(2, 30) * MS, lambda: then(self.machine.systemd_problem))
 
-    def _unit_seen(self, command_id: str, unit: str, problem: str) -> None:
-        state = None if problem else self.machine.life.unit_state(unit)
-        self.post(w.UnitSeen(command_id=command_id, state=state, problem=problem))
+    def _unit_seen(self, asked: w.LookUnit, problem: str) -> None:
+        state = None if problem else self.machine.life.unit_state(asked.unit)
+        self.post(w.UnitSeen(command_id=asked.command_id, state=state, problem=problem, ask=asked.ask))
 
-    def _start_unit(self, command_id: str, unit: str, problem: str) -> None:
+    def _start_unit(self, asked: w.StartUnit, problem: str) -> None:
         if not problem:
             for witness in self.machine.ground.witnesses:
-                witness.unit_started(self.machine, unit)
-            self.machine.life.start_unit(unit)
-        self.post(w.UnitStarted(command_id=command_id, problem=problem))
+                witness.unit_started(self.machine, asked.unit)
+            self.machine.life.start_unit(asked.unit)
+        self.post(w.UnitStarted(command_id=asked.command_id, problem=problem, ask=asked.ask))
+
+    def _probed(self, asked: w.Probe) -> None:
+        """Whatever is asked answers as it should now and then."""
+        met = self._dice.random() < 0.8
+        detail = "" if met else "no answer"
+        self.post(w.Probed(command_id=asked.command_id, turn=asked.turn, met=met, detail=detail))
 
     def _counted(self, service: str) -> None:
         members, problem = self._count(service)

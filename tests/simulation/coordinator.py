@@ -259,7 +259,9 @@ class Coordinator:
             if not isinstance(message, w.Tick):
                 trace.line(self.name, f"< {text_of(message)}")
             try:
-                self._effects.extend(self._core.handle(message, self.now))
+                effects = self._core.handle(message, self.now)
+                # What is kept of a run's readings and lines no core ever reads: there is no fault in between.
+                self._effects.extend(effect for effect in effects if not isinstance(effect, w.KeepRecord))
             except Exception as error:
                 raise self.ground.broken("I10", "core", f"the coordinator's core raised {error!r}") from error
             return

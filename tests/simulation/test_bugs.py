@@ -3,10 +3,12 @@
 Bugs that are written and not in the catalogue are found by no history that was tried yet."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.simulation import invariants
 from tests.simulation.bugs import BUGS, ELSEWHERE, Bug, Cut, CutError
 from tests.simulation.bugs_hunt import REGENERATE, catalogue
 from tests.simulation.bugs_table import elsewhere, rows
@@ -73,3 +75,10 @@ def test_the_table_in_the_documents_is_that_of_the_catalogue() -> None:
     told = re.findall(r"^\| I\d+ \| R\d.*$", document, re.MULTILINE)
     assert told == rows(), "docs/safety.md is to say:\n" + "\n".join(rows())
     assert [line for line in elsewhere() if line not in document] == []
+
+
+def test_the_safety_document_counts_what_is_there_by_invariant() -> None:
+    """How many histories there were is of their last full run; what is found beside them is of now."""
+    document = (ROOT / "docs/safety.md").read_text()
+    told = [line.split("|")[-3:] for line in document.splitlines() if re.match(r"\| I\d+ \| [\d,]+ \|", line)]
+    assert told == [line.split("|")[-3:] for line in invariants.rows(0, 0, 0, Counter())]

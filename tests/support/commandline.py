@@ -5,6 +5,7 @@ import pty
 import select
 import signal
 import subprocess
+import termios
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +71,11 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 class Terminal:
     """A process on a terminal of its own, 100 columns wide."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, program: str = _ON_TERMINAL) -> None:
         self._ours, theirs = pty.openpty()
         self.read = ""
         self.process = subprocess.Popen(
-            [CLI[0], "-c", _ON_TERMINAL, *arguments],
+            [CLI[0], "-c", program, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -92,6 +93,11 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
+
+    @property
+    def echoes(self) -> bool:
+        """What is typed is shown, as in the mode that a shell expects."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
 
     def ended(self) -> int:
         while chunk := self._chunk():

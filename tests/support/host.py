@@ -52,6 +52,7 @@ class Host:
         self.census_problem = ""
         self.unit_problem = ""  # each question to systemd fails with it
         self.start_problem = ""
+        self.ready: Callable[[], str] = lambda: ""  # what each question after it is answered; empty: it is met
         self.halt_file = False
         self.bpf = True
         self.stalled: set[type[object]] = set()  # effects whose answers wait in `late`
@@ -184,13 +185,16 @@ class Host:
                     seen = replace(warrant.process, program=world.processes[warrant.process.pid].program)
                     self.held[command_id] = seen
                     yield w.Followed(command_id=command_id, process=seen, members=world.members(service))
-            case w.LookUnit(command_id=command_id, unit=unit):
+            case w.LookUnit(command_id=command_id, unit=unit, ask=ask):
                 state = None if self.unit_problem else world.units[unit]
-                yield w.UnitSeen(command_id=command_id, state=state, problem=self.unit_problem)
-            case w.StartUnit(command_id=command_id, unit=unit):
+                yield w.UnitSeen(command_id=command_id, state=state, problem=self.unit_problem, ask=ask)
+            case w.StartUnit(command_id=command_id, unit=unit, ask=ask):
                 if not self.start_problem:
                     world.start(unit)
-                yield w.UnitStarted(command_id=command_id, problem=self.start_problem)
+                yield w.UnitStarted(command_id=command_id, problem=self.start_problem, ask=ask)
+            case w.Probe(command_id=command_id, turn=turn):
+                unmet = self.ready()
+                yield w.Probed(command_id=command_id, turn=turn, met=not unmet, detail=unmet)
             case w.Strike(command_id=command_id, blow=blow, signal=signal, warrant=warrant):
                 refusal = self._look(warrant)
                 if command_id not in self.held:

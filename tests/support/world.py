@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from killdeer.halts import Halts
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import words as w
 from killdeer_coordinator.core.books import (
@@ -170,6 +171,10 @@ class World:
         self.refusals: dict[int, w.Refuse] = {}
         self.ended: set[int] = set()
         self.events: list[w.KeepEvents] = []
+        self.outside: dict[str, float | None] = {}  # probe -> what it reads; None, or not there: no answer
+        self.deeds: list[str] = []  # done, by name
+        self.deeds_fail: dict[str, str] = {}  # name -> the problem
+        self.record: list[w.KeepRecord] = []
         self.answers: deque[w.Decided] = deque()  # of a store that is held
         self._asks = 0
         self._links = 0
@@ -301,6 +306,16 @@ class World:
                 if not self.keep_fails:
                     self.kept.append((halts, position))
                 yield w.Kept(token, self.keep_fails)
+            case w.Measure(token, probe):
+                value = self.outside.get(probe.name)
+                detail = "" if value is not None else "no answer within 2s"
+                reading = Reading(probe=probe.name, at_unix_ms=self.unix_ms, value=value, detail=detail)
+                yield w.Measured(token, reading)
+            case w.Perform(token, deed):
+                self.deeds.append(deed.name)
+                yield w.Performed(token, self.deeds_fail.get(deed.name, ""))
+            case w.KeepRecord():
+                self.record.append(effect)
             case w.Tell(link, frame):
                 yield from self._deliver(link, frame)
             case w.Broadcast(links, frame):

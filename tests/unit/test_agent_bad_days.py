@@ -5,16 +5,21 @@ import random
 import pytest
 
 from killdeer.v1 import agent_pb2 as a
+from killdeer.v1 import probe_pb2
 from killdeer_agent.core import words as w
 from tests.support import host as h
 
 FAULTS = ("crash", "freeze", "unlink", "silence", "disk", "revert", "census", "halt", "duplicate", "guard", "other")
+READY = probe_pb2.Probe(name="healthy", tcp=probe_pb2.TcpSource(host="127.0.0.1", port=80), every_ms=200)
 STALLS: tuple[type[object], ...] = (w.Open, w.Write, w.Census)
 
 
-def bad_day(seed: int) -> h.Host:
+def bad_day(seed: int, *, ready: bool = False) -> h.Host:
     lots = random.Random(seed)
     host = h.leased(4)
+    moods = random.Random(f"ready {seed}")
+    host.ready = lambda: moods.choice(["", "", "no answer within 500 ms"])
+    also: dict[str, object] = {"ready": READY, "stable_for_ms": moods.choice([0, 1_000])} if ready else {}
     host.coordinator.lease_ms = 3_000
     host.coordinator.heartbeat_ms = 1_000
     commands: list[a.Strike] = []
@@ -23,7 +28,7 @@ def bad_day(seed: int) -> h.Host:
         if running and lots.random() < 0.4:
             victim, kind = lots.choice(running), lots.choice(["kill", "terminate", "pause", "hold-down"])
             victim.outlives_term_ns = lots.choice([0, 500 * h.MS, 60 * h.SECOND])
-            commands.append(host.coordinator.strike(f"c{number}", victim, kind))
+            commands.append(host.coordinator.strike(f"c{number}", victim, kind, **also))
             host.inputs.append(w.Heard(a.ConnectResponse(strike=commands[-1])))
         if lots.random() < 0.4:
             fault(host, lots, commands)
@@ -86,9 +91,10 @@ def heal(host: h.Host) -> None:
         host.run(number * 30 * h.SECOND)
 
 
+@pytest.mark.parametrize("ready", [False, True])
 @pytest.mark.parametrize("seed", range(40))
-def test_a_bad_day(seed: int) -> None:
-    host = bad_day(seed)
+def test_a_bad_day(seed: int, ready: bool) -> None:
+    host = bad_day(seed, ready=ready)
     host.oracle.quiet()
     left = [(one.command_id, one.phase, one.state, one.refusal) for one in host.core._strikes.open.values()]
     assert not left

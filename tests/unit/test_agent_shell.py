@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from killdeer.v1 import agent_pb2 as a
+from killdeer.v1 import probe_pb2
 from killdeer.v1 import process_pb2 as p
 from killdeer_agent import shell as shells
 from killdeer_agent.core import words as w
@@ -45,6 +46,8 @@ class Hand:
         self.gone = self.stranger = self.no_bus = False
         self.holds_after = 0
         self.held_often = asyncio.Event()
+        self.silent = False
+        self.probed = asyncio.Event()
 
     def open(self, effect: w.Open) -> Refusal | None:
         self.done.append("open")
@@ -80,6 +83,12 @@ class Hand:
     def close(self, command_id: str) -> None:
         self.done.append("close")
 
+    async def probe(self, effect: w.Probe) -> w.Probed:
+        self.probed.set()
+        if self.silent:
+            await asyncio.Event().wait()
+        return w.Probed(command_id=effect.command_id, turn=effect.turn, met=True)
+
     def append(self, record: w.Record) -> None:
         if self.disk_full:
             raise JournalError("no space left")
@@ -104,6 +113,23 @@ def opening() -> w.Open:
     return w.Open(command_id="c1", service="worker", warrant=warrant)
 
 
+def begun(script: Script, hand: Hand, members: Callable[[str], tuple[Process, ...]] = lambda s: (VICTIM,)) -> Shell:
+    outside = Outside(
+        journal=cast(Journal, hand),
+        striker=cast(Striker, hand),
+        scan=lambda effect: w.Scanned(scan_id=effect.scan_id),
+        members=members,
+        clock=lambda: Now(5),
+        send=lambda frame, urgent: hand.done.append("send urgent" if urgent else "send"),
+        unlink=lambda after: hand.done.append(f"unlink {after}"),
+        systemd=cast(Systemd, hand),
+        probe=hand.probe,
+    )
+    shell = Shell(cast(Core, script), outside)
+    shell.attach(cast(Collector, hand))
+    return shell
+
+
 def carried_out(
     script: Script,
     hand: Hand,
@@ -113,18 +139,7 @@ def carried_out(
     """Posts the messages and waits for all that follows."""
 
     async def run() -> Shell:
-        outside = Outside(
-            journal=cast(Journal, hand),
-            striker=cast(Striker, hand),
-            scan=lambda effect: w.Scanned(scan_id=effect.scan_id),
-            members=members,
-            clock=lambda: Now(5),
-            send=lambda frame, urgent: hand.done.append("send urgent" if urgent else "send"),
-            unlink=lambda after: hand.done.append(f"unlink {after}"),
-            systemd=cast(Systemd, hand),
-        )
-        shell = Shell(cast(Core, script), outside)
-        shell.attach(cast(Collector, hand))
+        shell = begun(script, hand, members)
         for message in messages:
             shell.post(message)
         await shell.settle()
@@ -286,3 +301,23 @@ def test_what_systemd_says_of_a_unit_or_why_it_says_nothing_is_the_next_input(no
     assert isinstance(seen, w.UnitSeen) and isinstance(started, w.UnitStarted)
     assert (seen.state is None) == no_bus and bool(seen.problem) == bool(started.problem) == no_bus
     assert hand.done == ["start a.service"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_probe_s_answer_is_the_next_input_and_one_that_never_answers_holds_nothing_up(silent: bool) -> None:
+    probe = w.Probe(command_id="c1", turn=3, probe=probe_pb2.Probe())
+    script, hand = Script(Linked=[probe, w.Write(1, w.Record("r"))]), Hand()
+    hand.silent = silent
+
+    async def run() -> None:
+        shell = begun(script, hand)
+        shell.post(w.Linked())
+        await hand.probed.wait()
+        await shell.settle()
+        shell.close()
+        assert not shell.exited.done()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    probed = [one for one in script.heard if isinstance(one, w.Probed)]
+    assert probed == ([] if silent else [w.Probed(command_id="c1", turn=3, met=True)])
+    assert w.Written(1) in script.heard

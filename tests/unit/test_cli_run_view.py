@@ -1,8 +1,10 @@
 """A run told line by line: each thing once, nothing that evidence does not show."""
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1 import probe_pb2 as m
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli.run_view import Narrator, closing, standing
+from killdeer_cli.live import standing
+from killdeer_cli.run_view import Narrator, closing
 from tests.support import runs
 
 
@@ -157,3 +159,100 @@ def test_a_hold_says_whom_each_blow_hit_and_what_it_came_to() -> None:
         AT + "SIGKILL sent to its successor, pid 501",
         AT + "recovered: held for its time: 2 successors struck",
     ]
+
+
+FIRST = "run r7f3 of worker-survives, seed 7, started by op"
+MEASURING = "measuring for 10 s before anything is hit"
+DEVIATES = "the steady state deviates: 'errors < 0.1%': errors 2.3%, wanted < 0.1%"
+AGAIN = "the steady state holds again"
+
+
+def test_what_is_measured_and_done_besides_is_told() -> None:
+    lines = ("load.start: done", MEASURING, DEVIATES, AGAIN, "not back to normal: start_unit")
+    deeds = ("start_unit for r7f3-1: active", "recovery.then[1]: answered 500", "on_end[0]: done")
+    (told_lines,) = told(update(log=(FIRST, *lines, *deeds)))
+    assert told_lines == [*lines, *deeds]
+
+
+def test_what_happens_twice_is_told_twice_and_once_more_after_a_broken_stream_is_not() -> None:
+    log = (FIRST, AGAIN)
+    first, second, broken, third = told(
+        update(log=log), update(log=(AGAIN,)), update(log=(*log, AGAIN)), update(log=(AGAIN,))
+    )
+    assert [first, second, broken, third] == [[AGAIN], [AGAIN], [], [AGAIN]]
+
+
+def test_an_abort_names_the_rule_that_came_true() -> None:
+    aborting = update()
+    aborting.run.state = o.RUN_STATE_ABORTING
+    aborting.run.findings.findings.append(
+        finding(m.PART_ABORT_WHEN, "errors > 2%", m.STANDING_MET, "errors 2.3%, aborts when > 2%")
+    )
+    _, (line,) = told(update(), aborting)
+    assert line.startswith("aborting: 'errors > 2%' came true (errors 2.3%, aborts when > 2%): no more strikes")
+
+
+def finding(part: m.Part, sentence: str, standing: m.Standing, detail: str = "", **times: int) -> m.Finding:
+    return m.Finding(part=part, sentence=sentence, standing=standing, detail=detail, **times)
+
+
+def closed(*findings: m.Finding, verdict: o.RunVerdict = o.RUN_VERDICT_DEVIATED, **times: int) -> list[str]:
+    view = runs.ended(verdict, runs.recovered())
+    view.findings.findings.extend(findings)
+    for name, time_ms in times.items():
+        setattr(view.findings, name, time_ms)
+    return [line.plain for line in closing(view)]
+
+
+def test_the_closing_words_say_what_became_of_each_sentence() -> None:
+    measured = "errors 2.3%, wanted < 0.1%"
+    lines = closed(
+        finding(m.PART_PRECONDITION, "cpu < 70%", m.STANDING_MET),
+        finding(m.PART_STEADY_STATE, "healthy", m.STANDING_MET),
+        finding(m.PART_STEADY_STATE, "errors < 0.1%", m.STANDING_MET, measured, unmet_unix_ms=5, unmet_ms=3_200),
+        finding(m.PART_STEADY_STATE, "p95 < 300ms", m.STANDING_UNKNOWN, "p95 is unknown: refused"),
+        finding(m.PART_STEADY_STATE, "queue < 9", m.STANDING_MET, unknown_ms=2_000),
+        finding(m.PART_ABORT_WHEN, "oom in target", m.STANDING_UNMET),
+        finding(m.PART_ABORT_WHEN, "errors > 2%", m.STANDING_MET, "errors 2.3%, aborts when > 2%"),
+        finding(m.PART_STEADY_STATE, "cpu < 90%", m.STANDING_UNSPECIFIED),
+    )
+    assert lines[-9:] == [
+        "before      cpu < 70%: held",
+        "steady      healthy: held",
+        f"steady      errors < 0.1%: did not hold for 3.20 s: {measured}",
+        "steady      p95 < 300ms: unknown: p95 is unknown: refused",
+        "steady      queue < 9: held, unknown for 2.00 s",
+        "abort when  oom in target: did not come true",
+        "abort when  errors > 2%: came true: errors 2.3%, aborts when > 2%",
+        "steady      cpu < 90%: not looked at",
+        "report      killdeer report r7f3",
+    ]
+
+
+def test_the_closing_words_say_when_it_was_noticed_and_when_it_was_over() -> None:
+    held = finding(m.PART_STEADY_STATE, "healthy", m.STANDING_MET)
+    noticed = "detected    1.20 s after the first strike"
+    assert closed(held, detected_after_ms=1_200, recovered_after_ms=3_000)[-3:-1] == [
+        noticed,
+        "held again  3.00 s later",
+    ]
+    assert closed(held, detected_after_ms=1_200)[-3:-1] == [noticed, "held again  not by the run's end"]
+
+
+def test_the_closing_words_say_how_long_victims_took_to_be_ready() -> None:
+    strikes = [runs.recovered("c1"), runs.recovered("c2")]
+    strikes[0].ready_after_ns, strikes[1].ready_after_ns = 4_000 * runs.MS, 5_000 * runs.MS
+    lines = [line.plain for line in closing(runs.ended(o.RUN_VERDICT_HELD, *strikes))]
+    assert lines[-1] == "ready       median 5.00 s, longest 5.00 s"
+
+
+def test_a_run_without_probes_ends_as_ever() -> None:
+    lines = [line.plain for line in closing(runs.ended(o.RUN_VERDICT_HELD, runs.recovered()))]
+    assert [line.split()[0] for line in lines] == ["HELD", "run", "strikes", "exit", "successor", "recovery"]
+
+
+def test_a_refused_run_says_once_that_nothing_was_hit() -> None:
+    for why in ("nothing was hit: 'cpu < 70%' does not hold (cpu 80%, wanted < 70%)", "cpu is high", ""):
+        first = closing(runs.ended(o.RUN_VERDICT_REFUSED, why=why))[0].plain
+        assert first.startswith("REFUSED  nothing was hit")
+        assert first.count("nothing was hit") == 1

@@ -3,8 +3,9 @@
 import pytest
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1 import probe_pb2 as m
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli import text, words
+from killdeer_cli import exits, text, words
 from killdeer_cli.exits import Refused
 
 
@@ -61,3 +62,24 @@ def test_labels_on_the_command_line_are_any_of_for_a_key_and_all_of_for_keys() -
 def test_a_label_without_a_value_is_refused(typed: str) -> None:
     with pytest.raises(Refused, match="KEY=VALUE"):
         words.host_labels(typed)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (1.0, m.UNIT_MET, "met"),
+        (0.0, m.UNIT_MET, "not met"),
+        (0.023, m.UNIT_FRACTION, "2.3%"),
+        (0.31, m.UNIT_SECONDS, "310 ms"),
+        (1.25, m.UNIT_SECONDS, "1.25 s"),
+        (12.0, m.UNIT_UNSPECIFIED, "12"),
+        (123_456.0, m.UNIT_UNSPECIFIED, "123456"),
+        (float("inf"), m.UNIT_SECONDS, "inf s"),
+    ],
+)
+def test_a_reading_is_said_in_its_unit(value: float, unit: m.Unit, said: str) -> None:
+    assert text.amount_text(value, unit) == said
+
+
+def test_a_run_refused_for_what_was_measured_is_exit_2() -> None:
+    assert exits.of_verdict(o.RUN_VERDICT_REFUSED) == exits.REFUSED == 2

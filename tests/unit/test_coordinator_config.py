@@ -27,6 +27,8 @@ def test_an_empty_file_gives_the_defaults() -> None:
     assert read.store_url == "sqlite:////var/lib/killdeer-coordinator/killdeer.db"
     assert read.ca == Path("/etc/killdeer/ca.pem")
     assert read.reflection is False
+    assert read.commands == {}
+    assert read.secrets == Path("/etc/killdeer/secrets")
 
 
 def test_the_file_that_init_writes_holds_every_key_with_its_default() -> None:
@@ -41,6 +43,7 @@ def test_the_file_that_init_writes_holds_every_key_with_its_default() -> None:
     keys = {key for key, value in uncommented.items() if not isinstance(value, dict)}
     keys |= {f"{section}.{key}" for section in ("tls", "halt", "store", "limits") for key in uncommented[section]}
     assert keys == set(config._KEYS)
+    assert uncommented["commands"] == {}
 
 
 def test_everything_can_be_said() -> None:
@@ -49,6 +52,7 @@ def test_everything_can_be_said() -> None:
     listen_agents = "[::]:1"
     listen_operators = "ops.example.com:0"
     state = "books"
+    secrets = "/run/killdeer/secrets"
     lease = "1m"
     heartbeat = "4s"
     retention = "90d"
@@ -58,6 +62,8 @@ def test_everything_can_be_said() -> None:
     ca = "/pki/ca.pem"
     [halt]
     token = "secret/token"
+    [commands]
+    count = ["/bin/sh", "-c", "echo 5"]
     [store]
     url = "postgresql://killdeer@db.example.com:5433/killdeer?sslmode=verify-full"
     [limits]
@@ -72,7 +78,9 @@ def test_everything_can_be_said() -> None:
     assert (read.lease_ms, read.heartbeat_ms, read.retention_days) == (60_000, 4_000, 90)
     assert (read.state, read.ca) == (Path("/etc/killdeer/books"), Path("/pki/ca.pem"))
     assert read.halt_token == Path("/etc/killdeer/secret/token")
+    assert read.secrets == Path("/run/killdeer/secrets")
     assert read.store_url == "postgresql://killdeer@db.example.com:5433/killdeer?sslmode=verify-full"
+    assert read.commands == {"count": ("/bin/sh", "-c", "echo 5")}
     assert read.limits.limits == {"in_flight": 0, "per_host": 1, "per_service": 1, "per_zone": 2, "per_minute": 6}
     assert read.limits.sources["per_host"] == "built in"
     assert read.limits.sources["per_zone"] == "coordinator.toml"
@@ -110,6 +118,13 @@ def test_the_heartbeat_is_a_third_of_the_lease_and_never_so_rare_that_strikes_co
         ("limits = 3", "cannot use the key 'limits'"),
         ("name = ''", "write text"),
         ("[tls]\nkey = 1", "cannot read tls.key = 1"),
+        ("[commands]\nx = '/bin/sh'", r"toml:2: cannot read commands\.x = \"/bin/sh\": write a list of texts"),
+        ("[commands]\nx = []", "write a list of texts"),
+        ("[commands]\nx = ['/bin/sh', 5]", "write a list of texts"),
+        ("[commands]\nx = ['sh']", "absolute path"),
+        ("[commands]\n'a b' = ['/bin/sh']", "letters, digits"),
+        ("[commands]\n'a.b' = ['/bin/sh']", "letters, digits"),
+        ("commands = 3", "cannot use the key 'commands'"),
         ("lease 15s", r"cannot read /etc/killdeer/coordinator.toml: .*line 1"),
         ("lease = '1s'\nlease = '2s'", "cannot read /etc/killdeer/coordinator.toml: .*overwrite"),
     ],

@@ -285,7 +285,7 @@ def test_r24_what_was_permitted_and_not_delivered_is_void() -> None:
     assert not other.told("a-1", "strike")
     assert other.told("a-1", "revert")
     assert isinstance(decision.answer, Beaten)
-    assert decision.answer.runs == (run_id,)
+    assert [run.run_id for run in decision.answer.runs] == [run_id]
     assert [row.view.command_id for row in decision.answer.open] == [f"{run_id}-1"]
     assert not one.store.in_flight, "its host has said that nothing was sent"
 

@@ -1,9 +1,11 @@
 """Roulette with a seed (rule R26)."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killdeer_coordinator.core.draw import Key, draw, lot
+from killdeer_coordinator.core.draw import Choosing, Key, draw, lot
 
 THIRTY = [Key(f"web-{i % 3}", "worker@.service", i // 3) for i in range(30)]
 seeds = st.integers(0, 2**64 - 1)
@@ -76,3 +78,41 @@ def test_what_lies_on_either_side_of_a_border_matters() -> None:
     assert lot("ab", "c") != lot("a", "bc")
     assert lot("1") != lot(1)
     assert lot("a", "") != lot("a")
+
+
+HOSTS_UNEVEN = [Key("a", "web@", place) for place in range(9)] + [Key("b", "web@", 0), Key("c", "web@", 0)]
+
+
+def test_choosing_by_host_hits_every_host_once_before_any_twice() -> None:
+    by_host = Choosing(by="host")
+    for seed in range(50):
+        assert {key.host for key in draw(seed, "one", 0, HOSTS_UNEVEN, 3, by_host)} == {"a", "b", "c"}
+
+
+def test_choosing_by_host_gives_each_host_the_same_chance_whatever_it_runs() -> None:
+    first = Counter(draw(seed, "one", 0, HOSTS_UNEVEN, 1, Choosing(by="host"))[0].host for seed in range(3_000))
+    assert all(800 < first[host] < 1_200 for host in "abc")
+
+
+def test_weights_are_chances_in_proportion() -> None:
+    labels = {"a": {"zone": "x"}, "b": {"zone": "y"}, "c": {}}
+    weighted = Choosing(by="host", weights=(("zone", (("x", 3), ("y", 2))),))
+    first = Counter(
+        draw(seed, "one", 0, HOSTS_UNEVEN, 1, weighted, lambda host: labels[host])[0].host for seed in range(6_000)
+    )
+    assert 2_700 < first["a"] < 3_300
+    assert 1_700 < first["b"] < 2_300
+    assert 800 < first["c"] < 1_200
+
+
+def test_a_candidate_that_is_gone_changes_only_its_own_place_when_hosts_are_chosen() -> None:
+    by_host = Choosing(by="host")
+    before = draw(7, "one", 0, HOSTS_UNEVEN, 3, by_host)
+    gone = before[1]
+    after = draw(7, "one", 0, [key for key in HOSTS_UNEVEN if key != gone], 3, by_host)
+    assert [key for key in before if key != gone] == [key for key in after if key in before]
+
+
+def test_no_product_of_weights_is_too_heavy_to_draw_with() -> None:
+    heavy = Choosing(weights=tuple((f"label-{number}", (("", 1_000),)) for number in range(200)))
+    assert len(draw(7, "one", 0, THIRTY, 3, heavy)) == 3

@@ -14,6 +14,7 @@ BAD = Path(__file__).parent / "experiments" / "bad"
 EXPECTED = re.compile(rb"^# expect (.*)$", re.MULTILINE)
 LEAST = (BAD.parent / "good" / "least.yaml").read_text()
 EVERYTHING = (BAD.parent / "good" / "everything.yaml").read_text()
+MEASURED = (BAD.parent / "good" / "measured.yaml").read_text()
 
 
 def faults(text: str | bytes) -> tuple[Fault, ...]:
@@ -71,17 +72,14 @@ def test_only_the_first_fifty_faults_are_printed() -> None:
     assert str(raised.value).endswith("\nand 10 more")
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["probes", "preconditions", "baseline", "steady_state", "abort_when", "load"],
-)
-def test_a_key_of_a_later_format_is_not_taken_for_another(key: str) -> None:
-    (fault,) = faults(f"{LEAST}{key}: []\n")
-    assert fault.message.startswith(f"unknown key '{key}': known here are killdeer, name,")
+def test_a_key_of_a_later_format_is_not_taken_for_another() -> None:
+    (fault,) = faults(f"{LEAST}budgets: []\n")
+    assert fault.message.startswith("unknown key 'budgets': known here are killdeer, name,")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 WORDS = ["killdeer", "name", "target", "process", "not", "limits", "waves", "strikes", "action", "kill", "pause"]
+WORDS += ["probes", "http", "take", "as", "over", "steady_state", "abort_when", "recovery", "then", "else", "load"]
 pieces = st.sampled_from(
     [
         *WORDS,
@@ -146,7 +144,21 @@ def test_anything_made_of_the_parts_of_files_is_an_experiment_or_faults(text: st
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_good_file_with_a_piece_replaced_is_an_experiment_or_faults(data: st.DataObject) -> None:
-    begin = data.draw(st.integers(0, len(EVERYTHING)))
-    end = data.draw(st.integers(begin, min(len(EVERYTHING), begin + 30)))
+    good = data.draw(st.sampled_from([EVERYTHING, MEASURED]))
+    begin = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(begin, min(len(good), begin + 30)))
     piece = data.draw(pieces | scalars.map(repr))
-    never_a_traceback(EVERYTHING[:begin] + piece + EVERYTHING[end:])
+    never_a_traceback(good[:begin] + piece + good[end:])
+
+
+ODD = ["", "~", "true", "0", "-1", "3.5", "x", "'x y'", "[]", "[[]]", "{}", "{x: 1}", "[1, {x: []}]", "'<'", "10s"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_good_file_with_a_value_of_another_kind_is_an_experiment_or_faults(data: st.DataObject) -> None:
+    good = data.draw(st.sampled_from([EVERYTHING, MEASURED]))
+    value = data.draw(
+        st.sampled_from(list(re.finditer(r"(?<=: )[^\s,{}\[\]][^,{}\[\]\n]*|\{[^{}]*\}|\[[^\[\]]*\]", good)))
+    )
+    never_a_traceback(good[: value.start()] + data.draw(st.sampled_from(ODD)) + good[value.end() :])

@@ -1,5 +1,6 @@
 """An experiment file that is right: what it means, and that files of one meaning are one plan."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from killdeer.v1 import operator_pb2, process_pb2
+from killdeer.v1 import operator_pb2, probe_pb2, process_pb2
 from killdeer_experiment.action import Action, HoldDown, Kill, Pause, Terminate
 from killdeer_experiment.file import Experiment, load
 from killdeer_experiment.scalars import Amount
@@ -21,7 +22,10 @@ def good(name: str) -> Experiment:
     return load((GOOD / f"{name}.yaml").read_bytes(), name)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+FOR_THE_SANDBOX = [path for path in sorted(EXAMPLES.glob("*.yaml")) if path.stem != "production-lite"]
+
+
+@pytest.mark.parametrize("path", FOR_THE_SANDBOX, ids=lambda path: path.stem)
 def test_every_example_loads_is_for_the_sandbox_and_is_quick(path: Path) -> None:
     experiment = load(path.read_bytes(), path.name)
     assert experiment.environment == "development"
@@ -32,7 +36,38 @@ def test_every_example_loads_is_for_the_sandbox_and_is_quick(path: Path) -> None
 
 
 def test_there_are_examples() -> None:
-    assert {"first-kill", "roulette", "pause", "hold-down"} <= {path.stem for path in EXAMPLES.glob("*.yaml")}
+    ideas = {
+        "single-kill",
+        "graceful-drain",
+        "roulette",
+        "pause",
+        "hold-down",
+        "canary",
+        "oom-watch",
+        "production-lite",
+    }
+    assert ideas | {"first-kill", "demo-halt"} == {path.stem for path in EXAMPLES.glob("*.yaml")}
+
+
+def test_the_example_with_everything_on_leaves_out_no_key() -> None:
+    said = load((EXAMPLES / "production-lite.yaml").read_bytes(), "x")
+    assert said.environment == "production-lite"
+    assert said.model_fields_set == set(Experiment.model_fields)
+    assert {probe.to_wire().WhichOneof("source") for probe in said.probes} == {
+        field.name for field in probe_pb2.Probe.DESCRIPTOR.oneofs_by_name["source"].fields
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("least", "789d7c9e6f97c636"),
+        ("everything", "9c608369a1e84e1d"),
+        ("everything-said-otherwise", "9c608369a1e84e1d"),
+    ],
+)
+def test_a_file_without_probes_keeps_the_plan_that_it_had_before_there_were_any(name: str, canonical: str) -> None:
+    assert hashlib.sha256(good(name).canonical().encode()).hexdigest().startswith(canonical)
 
 
 def test_every_key_is_read_as_it_is_meant() -> None:
@@ -132,7 +167,7 @@ def test_the_canonical_text_is_sorted_json_in_ascii() -> None:
     assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == text
 
 
-@pytest.mark.parametrize("name", ["everything", "everything-said-otherwise", "least"])
+@pytest.mark.parametrize("name", ["everything", "everything-said-otherwise", "least", "measured"])
 def test_an_experiment_written_out_again_means_the_same(name: str) -> None:
     experiment = good(name)
     again = load(experiment.to_source(), "written")

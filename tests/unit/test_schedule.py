@@ -110,3 +110,21 @@ def test_a_wave_without_candidates_is_refused(spec: WaveSpec) -> None:
 def test_a_wave_of_too_many_strikes_is_refused_before_it_is_laid_out() -> None:
     said = refusal(wave(count=100_000, over_ms=1000, repeat=100_000, every_ms=1000), 5)
     assert str(MOST_STRIKES) in said.message
+
+
+def test_about_so_many_come_at_a_rate_and_not_at_a_count() -> None:
+    found = [len(steps(wave(count=10, over_ms=1_800_000, about=True), seed=seed)) for seed in range(400)]
+    assert 9.4 < sum(found) / len(found) < 10.6
+    assert len(set(found)) > 8, "a rate, not a count"
+    assert all(found), "a wave never comes to nothing"
+
+
+def test_random_pauses_keep_the_count_and_the_time() -> None:
+    for seed in range(50):
+        laid_out = steps(wave(count=10, over_ms=600_000, random_pauses=True), seed=seed)
+        assert len(laid_out) == 10
+        assert all(0 <= step.at_ms < 600_001 for step in laid_out)
+        assert len({step.at_ms for step in laid_out}) > 5
+    assert steps(wave(count=10, over_ms=600_000, random_pauses=True), seed=3) == steps(
+        wave(count=10, over_ms=600_000, random_pauses=True), seed=3
+    )

@@ -15,6 +15,7 @@ from killdeer_agent.core.recoveries import Recoveries
 from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.scans import Scans
 from killdeer_agent.core.session import Session
+from killdeer_agent.core.starts import Starts
 from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.tally import Standing, Tally
@@ -31,6 +32,7 @@ from killdeer_agent.core.words import (
     Linked,
     LocalHalt,
     Opened,
+    Probed,
     Reverted,
     Scanned,
     Seen,
@@ -67,6 +69,7 @@ class Core:
         parts = (desk, self._session, self._strikes, self._recoveries, self._reverts, self._evidence)
         self._blows = Blows(*parts, self._holds)
         self._door = Door(*parts)
+        self._starts = Starts(desk, self._session, self._strikes)
         self._scans = Scans(desk, self._strikes)
         self._halting = Halting(desk, self._strikes, self._reverts)
         self._stop_by_ns = 0
@@ -103,6 +106,10 @@ class Core:
             case Reverted():
                 self._reverts.reverted(message)
                 self._halting.progress()
+            case UnitSeen(ask=ask) if ask:
+                self._starts.unit_seen(message)
+            case UnitStarted(ask=ask) if ask:
+                self._starts.unit_started(message)
             case UnitSeen():
                 self._blows.unit_seen(message)
                 self._halting.progress()
@@ -111,6 +118,8 @@ class Core:
                 self._halting.progress()
             case Counted():
                 self._recoveries.counted(message)
+            case Probed():
+                self._recoveries.probed(message)
             case Scanned():
                 self._scans.scanned(message)
             case Seen(event=event, source=source):
@@ -174,6 +183,8 @@ class Core:
                 self._door.commanded(frame.strike)
             case "revert":
                 self._door.taken_back(frame.revert.command_id)
+            case "start_unit":
+                self._starts.asked(frame.start_unit)
             case "halt":
                 self._halting.engage(frame.halt.halt)
             case "rearm":
@@ -209,6 +220,7 @@ class Core:
         self._strikes.tick()
         self._blows.tick()
         self._recoveries.tick()
+        self._starts.tick()
         self._evidence.tick(tick.told_ns)
         self._halting.progress()
         heartbeat = tick.metrics

@@ -47,7 +47,7 @@ class Blows:
         if refusal is not None:
             self._strikes.use_up(strike, refusal)
             return
-        strike.members = answer.members
+        strike.members, strike.unit = answer.members, answer.unit
         self._recoveries.counted_before(strike)
         action = strike.command.action
         if action.HasField("hold_down"):
@@ -125,6 +125,7 @@ class Blows:
             strike.signal,
             successor=hold.target,
             unit=hold.unit if hold.starts else "",
+            in_unit=strike.unit,
         )
         self._desk.write(record, lambda problem: self._recorded(strike, problem))
 
@@ -139,6 +140,7 @@ class Blows:
         else:
             strike.phase = Phase.STRIKING
             warrant = warrant_for(strike, self._strikes.guard, self._desk.boot_id, self._session.lease)
+            strike.consent = warrant.guard.version
             self._desk.emit(
                 Strike(command_id=strike.command_id, blow=strike.blow, signal=strike.signal, warrant=warrant)
             )
@@ -178,7 +180,8 @@ class Blows:
             return
         if strike.state == StrikeState.STRIKE_STATE_GONE:
             strike.state = StrikeState.STRIKE_STATE_LOST
-            strike.detail = "no recovery in time"
+            lacks = self._recoveries.lacks(strike)
+            strike.detail = f"no recovery in time{f': {lacks}' if lacks else ''}"
             self._strikes.tell(strike)
         elif strike.exit is None and not strike.last_signal_is_final:
             strike.lives_on("it lives on: the signal did not end it")

@@ -12,6 +12,7 @@ from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.guard import ACTIONS, Guard, word_of
 from killdeer_agent.core.hold import Hold
 from killdeer_agent.core.lease import Lease
+from killdeer_agent.core.readiness import unaskable
 from killdeer_agent.core.selector import Matcher, SelectorError
 from killdeer_agent.core.strike import NS_PER_MS, SIGCONT, SIGSTOP, OpenStrike
 from killdeer_agent.core.strikes import Strikes
@@ -28,14 +29,8 @@ def first_no(command: agent_pb2.Strike, strikes: Strikes, desk: Desk, lease: Lea
     newer = newer_than_me(command)
     if newer or word_of(command.action) not in ACTIONS:
         return Refusal(Reason.REASON_NEWER_THAN_ME, f"this agent does not know all of it: {newer or 'Action'}")
-    if desk.stopping:
-        return Refusal(Reason.REASON_STOPPING, "the agent is stopping")
-    if not lease.holds(now):
-        return Refusal(Reason.REASON_NOT_LEASED, "the lease is over")
-    if (halted := _halted(desk)) is not None:
-        return halted
-    if strikes.halted_locally:
-        return Refusal(Reason.REASON_HALTED_LOCALLY, "the halt file is on this host", "killdeer-agent rearm")
+    if (no := no_right(desk, strikes, lease)) is not None:
+        return no
     if command.halts_digest != desk.halts.digest:
         return Refusal(Reason.REASON_HALTS_DIFFER, "its issuer does not know the same halts")
     if command.run_fence < strikes.fence(command.run_id):
@@ -48,6 +43,19 @@ def first_no(command: agent_pb2.Strike, strikes: Strikes, desk: Desk, lease: Lea
         return Refusal(Reason.REASON_JOURNAL, f"the journal takes no intents: {desk.journal_problem}")
     unseen = unheld(command.action, desk)
     return unseen or _wrong_victim(command, strikes, desk) or _wrong_terms(command) or _over_rate(strikes)
+
+
+def no_right(desk: Desk, strikes: Strikes, lease: Lease) -> Refusal | None:
+    """Why this agent begins nothing now, whatever it is told."""
+    if desk.stopping:
+        return Refusal(Reason.REASON_STOPPING, "the agent is stopping")
+    if not lease.holds(desk.now):
+        return Refusal(Reason.REASON_NOT_LEASED, "the lease is over")
+    if (halted := _halted(desk)) is not None:
+        return halted
+    if strikes.halted_locally:
+        return Refusal(Reason.REASON_HALTED_LOCALLY, "the halt file is on this host", "killdeer-agent rearm")
+    return None
 
 
 def unheld(action: Action, desk: Desk) -> Refusal | None:
@@ -98,6 +106,8 @@ def _wrong_terms(command: agent_pb2.Strike) -> Refusal | None:
             return Refusal(
                 Reason.REASON_ACTION_NOT_ALLOWED, f"{signal} is no signal, which are 1 to {_MOST_SIGNAL}"
             )
+    if command.HasField("ready") and (fault := unaskable(command.ready)):
+        return Refusal(Reason.REASON_CANNOT_EVALUATE, fault)
     try:
         Matcher(command.selector)
     except SelectorError as error:

@@ -35,6 +35,8 @@ class Past:
     reverted: bool = False
     exited_ns: int = 0
     lost: int = 0  # of the kernel's events, up to the exit
+    in_unit: str = ""  # the victim's
+    ready_after_ns: int = 0  # from the first blow until `ready` was met
     held: tuple[bool, str] | None = None  # its hold is over: before its time? and what was said of it
 
 
@@ -132,7 +134,7 @@ class Memory:
         )
         past = self.strikes.setdefault(command.command_id, Past(command=command, members=members))
         past.blows[blow] = signal
-        past.unit = str(body.get("unit", ""))
+        past.unit, past.in_unit = str(body.get("unit", "")), str(body.get("in_unit", ""))
         if "pid" in body:
             past.successors[blow] = Process(boot_id=boot_id, pid=_int(body["pid"]), start_ticks=_int(body["ticks"]))
         self._fence({"run": command.run_id, "fence": command.run_fence})
@@ -168,6 +170,9 @@ class Memory:
 
     def _held(self, body: dict[str, object]) -> None:
         self.strikes[str(body["command"])].held = (bool(body["cut_short"]), str(body["detail"]))
+
+    def _ready(self, body: dict[str, object]) -> None:
+        self.strikes[str(body["command"])].ready_after_ns = _int(body["after"])
 
     def _unit_left(self, body: dict[str, object]) -> None:
         """Somebody has stopped it: it is not started."""
@@ -219,6 +224,7 @@ def intent_record(
     *,
     successor: Process | None = None,
     unit: str = "",
+    in_unit: str = "",
 ) -> Record:
     body: dict[str, object] = {
         "strike": base64.b64encode(command.SerializeToString(deterministic=True)).decode(),
@@ -228,12 +234,21 @@ def intent_record(
     }
     if successor is not None:
         body |= {"pid": successor.pid, "ticks": successor.start_ticks}
-    return Record("intent", body | ({"unit": unit} if unit else {}))
+    units = {"unit": unit, "in_unit": in_unit}
+    return Record("intent", body | {key: name for key, name in units.items() if name})
 
 
 def _past_records(command_id: str, past: Past) -> list[Record]:
     records = [
-        intent_record(past.command, past.members, blow, signal, successor=past.successors.get(blow), unit=past.unit)
+        intent_record(
+            past.command,
+            past.members,
+            blow,
+            signal,
+            successor=past.successors.get(blow),
+            unit=past.unit,
+            in_unit=past.in_unit,
+        )
         for blow, signal in past.blows.items()
     ]
     records += [Record("sent", {"command": command_id, "blow": b, "at": at}) for b, at in past.sent.items()]
@@ -244,6 +259,8 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
     if past.held is not None:
         cut_short, detail = past.held
         records.append(Record("held", {"command": command_id, "cut_short": cut_short, "detail": detail}))
+    if past.ready_after_ns:
+        records.append(Record("ready", {"command": command_id, "after": past.ready_after_ns}))
     if past.reverted:
         records.append(Record("reverted", {"command": command_id}))
     return records
@@ -269,6 +286,7 @@ _FOLDS: dict[str, Callable[[Memory, dict[str, object]], None]] = {
     "not_sent": Memory._not_sent,
     "exit": Memory._exit,
     "held": Memory._held,
+    "ready": Memory._ready,
     "unit_left": Memory._unit_left,
     "reverted": Memory._reverted,
     "closed": Memory._closed,

@@ -6,10 +6,11 @@ from killdeer.v1.process_pb2 import Exit, StrikeState, Successor
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Process
 from killdeer_agent.core.hold import LAST_NS
+from killdeer_agent.core.readiness import Readiness
 from killdeer_agent.core.recovery import Key, Recovery, Wait, key_of
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
-from killdeer_agent.core.words import Census, Counted
+from killdeer_agent.core.words import Census, Counted, Probe, Probed
 
 # While a service has not recovered it is counted this often, and sooner when the kernel reports an exec.
 CENSUS_EVERY_NS = 200 * NS_PER_MS
@@ -46,6 +47,7 @@ class Recoveries:
             taken=taken,
             since_ticks=max(0, since_ns) // NS_PER_TICK,
             stable_ns=strike.command.stable_for_ms * NS_PER_MS,
+            readiness=Readiness(probe=strike.command.ready) if strike.command.HasField("ready") else None,
         )
         service = self._services.setdefault(strike.command.service, _Service())
         service.recovery.wait(wait)
@@ -117,6 +119,26 @@ class Recoveries:
                 strike.recovered()
                 self._claim(strike, wait)
                 self._strikes.finish(strike)
+        self._ask_whether_ready(service.recovery)
+
+    def probed(self, answer: Probed) -> None:
+        """The first that is met after the blow tells how long the service took."""
+        strike = self._strikes.open.get(answer.command_id)
+        readiness = self._readiness(strike) if strike is not None else None
+        if strike is None or readiness is None:
+            return
+        now = self._desk.now.boot_ns
+        met = readiness.answered(answer.turn, met=answer.met, detail=answer.detail, now_ns=now)
+        begun = strike.first_blow_ns if strike.process.boot_id == self._desk.boot_id else 0
+        if met and begun and not strike.ready_after_ns:
+            strike.ready_after_ns = max(1, now - begun)
+            self._strikes.keep("ready", strike, {"after": strike.ready_after_ns})
+            self._strikes.tell(strike)
+
+    def lacks(self, strike: OpenStrike) -> str:
+        """What a service that has not recovered lacks, where its processes are all there; empty: not this."""
+        readiness = self._readiness(strike)
+        return readiness.lacks(ever=bool(strike.ready_after_ns)) if readiness is not None else ""
 
     def tick(self) -> None:
         now = self._desk.now.boot_ns
@@ -124,8 +146,25 @@ class Recoveries:
             self._forget_over(service.recovery)
             if service.recovery.waiting and now - service.asked_ns >= self._patience(service.recovery):
                 self._count(name)
+            self._ask_whether_ready(service.recovery)
             if not service.recovery.waits:
                 del self._services[name]
+
+    def _readiness(self, strike: OpenStrike) -> Readiness | None:
+        service = self._services.get(strike.command.service)
+        wait = service.recovery.of(strike.command_id) if service is not None else None
+        return wait.readiness if wait is not None and not wait.recovered else None
+
+    def _ask_whether_ready(self, recovery: Recovery) -> None:
+        """One question at a time for each strike, and no more often than the service is counted."""
+        now = self._desk.now.boot_ns
+        for wait in recovery.waits:
+            readiness = wait.readiness
+            if readiness is None or not wait.gone or wait.recovered:
+                continue
+            late = self._strikes.open[wait.command_id].state == StrikeState.STRIKE_STATE_LOST
+            if readiness.is_due(now, CENSUS_LATE_NS if late else 0):
+                self._desk.emit(Probe(command_id=wait.command_id, turn=readiness.ask(now), probe=readiness.probe))
 
     def _count(self, name: str) -> None:
         service = self._services[name]

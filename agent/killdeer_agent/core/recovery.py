@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from killdeer_agent.core.facts import Process
+from killdeer_agent.core.readiness import Readiness
 
 Key = tuple[int, int]  # pid, start_ticks
 
@@ -40,6 +41,7 @@ class Wait:
     gone: bool = False
     successor: Process | None = None
     missed: int = 0  # counts in a row that did not find the successor
+    readiness: Readiness | None = None  # where its experiment asks for more than processes
     whole_since_ns: int = 0  # since when as many as before are there; 0: they are not
     recovered: bool = False
     beside: frozenset[str] = frozenset()  # the strikes that waited when this one recovered
@@ -79,11 +81,15 @@ class Recovery:
         for wait in self.waits:
             if not wait.gone or wait.recovered:
                 continue
-            if not self._whole(wait, alive):
+            whole = self._whole(wait, alive)
+            if wait.readiness is not None:
+                wait.readiness.stood(self._standing_in(wait) if whole else None)
+            if not whole:
                 wait.whole_since_ns = 0
                 continue
             wait.whole_since_ns = wait.whole_since_ns or now_ns
-            if now_ns - wait.whole_since_ns >= wait.stable_ns:
+            ready = wait.readiness is None or wait.readiness.met_for(wait.stable_ns)
+            if ready and now_ns - wait.whole_since_ns >= wait.stable_ns:
                 recovered.append(wait)
         for wait in recovered:
             wait.recovered = True
@@ -127,8 +133,7 @@ class Recovery:
 
     def _whole(self, wait: Wait, alive: dict[Key, Process]) -> bool:
         line = list(self._line(wait))
-        standing_in = line[-1].successor
-        if standing_in is None or key_of(standing_in) not in alive:
+        if self._standing_in(wait) not in alive:
             return False
         # A process that was there before and is another strike's victim is that strike's own business, with all
         # that takes its place. Who came later takes somebody's place, whoever struck it meanwhile.
@@ -139,6 +144,10 @@ class Recovery:
         }
         expected = wait.before - taken_care_of
         return len(alive.keys() - taken_care_of - (instead - wait.before)) >= len(expected)
+
+    def _standing_in(self, wait: Wait) -> Key | None:
+        successor = list(self._line(wait))[-1].successor
+        return key_of(successor) if successor is not None else None
 
     def _line(self, wait: Wait) -> Iterator[Wait]:
         """The strike, the one that struck its successor, and so on: the last one's successor stands in for all."""

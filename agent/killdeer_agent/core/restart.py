@@ -74,6 +74,9 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
         process=process_of(past.command),
         phase=Phase.STANDING,
         members=past.members,
+        unit=past.in_unit,
+        ready_after_ns=past.ready_after_ns,
+        tallied={"ready"} if past.ready_after_ns else set(),  # an agent before this one has counted it
         blow=max(past.blows),
         restored_ns=now_ns,
         cancelled=_RESTARTED,

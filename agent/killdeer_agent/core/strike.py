@@ -41,6 +41,9 @@ class OpenStrike:
     state: StrikeState = StrikeState.STRIKE_STATE_SENT
     exit: Exit | None = None
     successor: Successor | None = None
+    ready_after_ns: int = 0  # from the first blow until `ready` was met; 0: not yet, or not asked for
+    unit: str = ""  # the victim's; empty: in none, or not known
+    consent: str = ""  # the version of the guard that let the last blow fall
     effect_open: bool = False  # a pause that was not reverted yet; a hold that goes on, or is not taken back yet
     hold: Hold | None = None  # of a hold-down
     reverting: bool = False  # a Revert is out
@@ -121,6 +124,12 @@ class OpenStrike:
     @property
     def last_blow_ns(self) -> int:
         return max((blow.sent_boot_ns for blow in self.blows if not blow.revert), default=0)
+
+    @property
+    def first_blow_ns(self) -> int:
+        """By the kernel's time of it where that is known. 0: it is not known when it fell."""
+        first = next((blow for blow in self.blows if blow.number == 1 and not blow.revert), None)
+        return (first.seen_boot_ns or first.sent_boot_ns) if first is not None else 0
 
     @property
     def next_blow_ns(self) -> int:
@@ -212,6 +221,7 @@ class OpenStrike:
             settled=self.settled,
             stopped=self.stopped,
             cut_short=self.hold is not None and self.hold.cut_short,
+            ready_after_ns=self.ready_after_ns,
         )
         if self.exit is not None:
             update.exit.CopyFrom(self.exit)

@@ -96,6 +96,7 @@ class Tally:
         self.to_exit = Histogram(TERM_S)
         self.terms_ignored = 0
         self.to_successor = Histogram(SUCCESSOR_S)
+        self.to_ready = Histogram(SUCCESSOR_S)
         self.seen: Counter[str] = Counter()  # signal | exit | exec | oom
         self.lost: Counter[str] = Counter()
         self.strikes: Counter[tuple[str, str]] = Counter()  # (action, outcome)
@@ -145,6 +146,9 @@ class Tally:
         if strike.successor is not None and "successor" not in strike.tallied:
             strike.tallied.add("successor")
             self._successor(strike)
+        if strike.ready_after_ns and "ready" not in strike.tallied:
+            strike.tallied.add("ready")
+            self.to_ready.add(strike.ready_after_ns / _NS_PER_S)
         if strike.phase is Phase.OVER and "outcome" not in strike.tallied:
             strike.tallied.add("outcome")
             outcome = _name(StrikeState.Name(strike.state), "STRIKE_STATE_")

@@ -6,6 +6,7 @@ back as the input named in its docstring. A crash can fall between any two.
 
 from dataclasses import dataclass, field
 
+from killdeer.v1 import probe_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, Hello
 from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason
 from killdeer_agent.core.facts import Process, Refusal
@@ -97,6 +98,7 @@ class UnitSeen:
     command_id: str
     state: UnitState | None = None
     problem: str = ""
+    ask: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class UnitStarted:
     command_id: str
     problem: str = ""
     reset: bool = False
+    ask: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,16 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """Answers Probe. No answer in time is not met; `detail` says what was found, and never holds a secret."""
+
+    command_id: str
+    turn: int
+    met: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
     """Answers Scan. `failure`: nothing may be concluded from it."""
 
@@ -200,7 +213,7 @@ class Stop:
 
 Input = (
     Started | Configured | Linked | Unlinked | Heard | Opened | Followed | Written | Compacted | Done | Reverted
-    | UnitSeen | UnitStarted | Counted | Scanned | Seen | LocalHalt | Tick | Stop
+    | UnitSeen | UnitStarted | Counted | Probed | Scanned | Seen | LocalHalt | Tick | Stop
 )  # fmt: skip
 
 
@@ -254,10 +267,11 @@ class Follow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUnit:
-    """Ask systemd how the unit is: UnitSeen."""
+    """Ask systemd how the unit is: UnitSeen. `ask`: for a coordinator that wants it started."""
 
     command_id: str
     unit: str
+    ask: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +280,7 @@ class StartUnit:
 
     command_id: str
     unit: str
+    ask: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +317,15 @@ class Census:
     """Count the live, unstopped processes of the service: Counted."""
 
     service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Ask whether a service is ready, on this host, in `within_ms` of the probe: Probed, with the same turn."""
+
+    command_id: str
+    turn: int
+    probe: probe_pb2.Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +369,6 @@ class Note:
 
 
 Effect = (
-    Send | Write | Compact | Open | Follow | Strike | Revert | LookUnit | StartUnit | Watch | Census | Scan | Close
-    | Unlink | Exit | Note
+    Send | Write | Compact | Open | Follow | Strike | Revert | LookUnit | StartUnit | Watch | Census | Probe | Scan
+    | Close | Unlink | Exit | Note
 )  # fmt: skip

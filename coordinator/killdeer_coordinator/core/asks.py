@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.process_pb2 import Action, HaltRecord, Kill
-from killdeer_coordinator.core import admission, ledger
+from killdeer_coordinator.core import admission, ledger, notes
 from killdeer_coordinator.core.books import Decide, Decision, HostRow, RunRow
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
@@ -25,6 +25,7 @@ from killdeer_coordinator.core.words import Asked, Decided, Refuse, Reply
 ANY = frozenset({"viewer", "operator", "approver", "admin"})
 STRIKE = frozenset({"operator", "admin"})
 APPROVE = frozenset({"approver", "admin"})
+WRITE = STRIKE | APPROVE
 
 # Who may ask what. Any role may halt; only another's eyes open the fleet again (rule R30).
 ROLES: dict[type[Message], frozenset[str]] = {
@@ -32,6 +33,7 @@ ROLES: dict[type[Message], frozenset[str]] = {
     o.RunRequest: STRIKE,
     o.WatchRunRequest: ANY,
     o.AbortRunRequest: STRIKE,
+    o.AddNoteRequest: WRITE,
     o.HaltRequest: ANY,
     o.RearmRequest: APPROVE,
     o.ListHostsRequest: ANY,
@@ -68,6 +70,9 @@ class Asks:
                 self._halt(asked, request)
             case o.AbortRunRequest() | o.WatchRunRequest():
                 self._of_run(asked, request)
+            case o.AddNoteRequest():  # `run` is a whole id: the edge has looked it up
+                decide = notes.added(request.run, who.name, request.text, request.action)
+                self._read(ask, decide, _note)
             case o.RearmRequest():
                 self.halting.rearm(ask, who.name, request.reason)
             case o.RunRequest():
@@ -229,6 +234,10 @@ def _limits(views: object) -> Message:
 
 def _permits(views: object) -> Message:
     return o.ListPermitsResponse(permits=_as(list, views))
+
+
+def _note(note: object) -> Message:
+    return o.AddNoteResponse(note=_as(o.RunNote, note))
 
 
 def _limit(view: object) -> Message:

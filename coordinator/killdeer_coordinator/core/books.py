@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from killdeer.halts import Halts
-from killdeer.v1.operator_pb2 import StrikeView
+from killdeer.v1.operator_pb2 import RunNote, StrikeView
 from killdeer.v1.process_pb2 import HaltRecord, StorePosition
 
 # Of a host whose open strikes a restored store may not know: nobody is granted anything while there is one (R22).
@@ -80,6 +80,7 @@ class RunRow:
     wave: int = 0  # index of the wave under way
     waves_total: int = 0
     driver: str = ""  # the coordinator that drives it
+    findings: bytes = b""  # probe_pb2.Findings, as it ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +182,8 @@ class Books:
 class Audited:
     """An entry for the audit chain; the store adds number, time and hash. `what` is from a closed list:
     host.joined host.quarantined host.accepted run.started run.ended run.aborted permit.granted permit.released
-    permit.cleared strike.ended halt.engaged halt.released limit.set store.restored coordinator.started
-    coordinator.gone"""
+    permit.cleared strike.ended halt.engaged halt.released limit.set note.added store.restored
+    coordinator.started coordinator.gone"""
 
     who: str
     what: str
@@ -229,6 +230,12 @@ class SetLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class PutNote:
+    run_id: str
+    note: RunNote
+
+
+@dataclass(frozen=True, slots=True)
 class PutCoordinator:
     row: CoordinatorRow
 
@@ -241,7 +248,18 @@ class VoidLetters:
     coordinator: str
 
 
-Change = PutHost | PutRun | PutPermit | PutStrike | PutHalt | ReleaseHalts | SetLimit | PutCoordinator | VoidLetters
+Change = (
+    PutHost
+    | PutRun
+    | PutPermit
+    | PutStrike
+    | PutHalt
+    | ReleaseHalts
+    | SetLimit
+    | PutNote
+    | PutCoordinator
+    | VoidLetters
+)
 
 
 @dataclass(frozen=True, slots=True)

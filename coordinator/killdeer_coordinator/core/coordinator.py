@@ -71,6 +71,10 @@ class Core:
                 self.errands.posted(what)
             case words.Delivered():
                 self.far.delivered(what)
+            case words.Measured():
+                self.errands.measured(what)
+            case words.Performed():
+                self.errands.performed(what)
             case words.Woken():
                 self._read_due_ns = 0
                 self.far.woken()
@@ -114,9 +118,10 @@ class Core:
         if isinstance(decided.answer, TakenOver):
             self.roster.taken_over, self.roster.position = True, decided.position
             self.halting.learn(decided.answer.halts)
-            if self.roster.instance:  # else whoever holds them comes back here, and they are reverted then
-                self.runs.orphaned(decided.answer.open)
-            self.errands.note("coordinator.started", runs_ended=list(decided.answer.runs))
+            ended = decided.answer.runs
+            # Without other coordinators whoever holds open strikes comes back here, and they are reverted then.
+            self.runs.orphaned(decided.answer.open if self.roster.instance else (), ended)
+            self.errands.note("coordinator.started", runs_ended=[run.run_id for run in ended])
 
     def _heard(self, number: int, frame: ConnectRequest) -> None:
         """Frames of unknown links are dropped; a link that is not served may only acknowledge halts."""
@@ -142,6 +147,9 @@ class Core:
                 for event in frame.evidence.events:  # an agent speaks of its own host only
                     event.host = link.host
                 self.errands.ask(KeepEvents(link.host, tuple(frame.evidence.events)))
+                self.runs.saw(link.host, frame.evidence.events)
+            case "unit_started":
+                self.runs.unit_started(frame.unit_started)
             case "goodbye":
                 self.sessions.goodbye(link, frame.goodbye)
 

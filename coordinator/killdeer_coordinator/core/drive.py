@@ -10,6 +10,7 @@ from killdeer.v1.agent_pb2 import ConnectResponse
 from killdeer.v1.operator_pb2 import RunVerdict
 from killdeer_coordinator.core import ledger, records
 from killdeer_coordinator.core.books import Permit
+from killdeer_coordinator.core.conduct import Conduct
 from killdeer_coordinator.core.draw import draw
 from killdeer_coordinator.core.flight import Flight, command, drawn
 from killdeer_coordinator.core.lines import place
@@ -32,6 +33,7 @@ class Drive:
     def __init__(self, run: Run, ground: Ground) -> None:
         self.run = run
         self._ground = ground
+        self.conduct = Conduct(run, ground)
         self._wave: Wave | None = None
         self._survey: Survey | None = None
         self._looking = False  # a survey is under way
@@ -41,12 +43,18 @@ class Drive:
     def advance(self) -> None:
         """Once a tick, and whenever something it waits for has come."""
         run = self.run
-        if run.ended or run.ending or self._granting:
+        if run.ended or run.ending:
             return
-        run.give_up_overdue()
-        if not run.running:
-            run.close()
-        elif not self._looking:
+        if not self._granting:
+            run.give_up_overdue()
+            if not run.running:
+                run.close()
+        self.conduct.look()  # also while a permit is on its way: an abort keeps it from being used
+        if self._granting:
+            return
+        if run.conclusion is not None:
+            self.conduct.wind_up(*run.conclusion)
+        elif run.running and not self._looking:
             self._go_on()
 
     @property
@@ -64,7 +72,8 @@ class Drive:
         if wave is not None and self.run.struck_out:
             wave.steps.clear()
         if wave is None:
-            self._look(None)
+            if self.conduct.lets_strike(self.run.waves_done):
+                self._look(None)
         elif wave.over:
             self._end_wave(wave)
         elif (step := wave.due(self._now)) is None:
@@ -88,8 +97,9 @@ class Drive:
 
     def _seen(self, step: Step | None, survey: Survey) -> None:
         self._looking, self._survey = False, survey
-        if not self.run.running:
+        if not self.run.running or self.run.conclusion is not None:
             return
+        self.conduct.surveyed(survey)
         if silent := survey.silent():
             self.run.say(f"no answer to the scan from {', '.join(silent)}: nothing is drawn there")
         wave = self._wave
@@ -104,7 +114,7 @@ class Drive:
         spec = run.intake.waves[index]
         steps = expand(spec, wave_index=index, seed=run.row.seed, candidates=counted(survey))
         if isinstance(steps, Refused):
-            run.finish(RunVerdict.RUN_VERDICT_INCONCLUSIVE, steps.message)
+            run.conclude(RunVerdict.RUN_VERDICT_INCONCLUSIVE, steps.message)
             return
         self._wave = begin(spec, index, steps, run.intake, self._now)
         run.wave, run.row = spec.name, replace(run.row, wave=index)
@@ -123,7 +133,9 @@ class Drive:
             self._say_waiting(f"step {step.step}: waits, every candidate is in a strike that is still open")
             return
         wave.steps.pop(0)
-        keys = draw(run.row.seed, step.wave_name, step.step, choice, step.strikes)
+        keys = draw(
+            run.row.seed, step.wave_name, step.step, choice, step.strikes, step.choosing, self._ground.roster.labels
+        )
         if len(keys) < step.strikes:
             run.say(f"step {step.step}: {step.strikes} wanted, {len(keys)} candidates are left")
         for key in keys:
@@ -143,11 +155,11 @@ class Drive:
         run.waves_done += 1
         run.wave, self._wave, self._survey = "", None, None
         run.say(f"wave {wave.spec.name}: done")
-        if well and run.waves_done < len(run.intake.waves):
-            self.advance()
-            return
-        rehearsal = all(spec.dry_run for spec in run.intake.waves[: run.waves_done])
-        run.finish(*judged(run.views if well else views, rehearsal=rehearsal))
+        self.conduct.wave_ended(wave)
+        if not well or run.waves_done == len(run.intake.waves):
+            rehearsal = all(spec.dry_run for spec in run.intake.waves[: run.waves_done])
+            run.conclude(*judged(run.views if well else views, rehearsal=rehearsal))
+        self.advance()
 
     # --- permits --------------------------------------------------------------------------------------------
 

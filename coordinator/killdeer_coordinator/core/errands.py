@@ -10,11 +10,27 @@ from functools import wraps
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectResponse
+from killdeer.v1.probe_pb2 import Deed, Probe, Reading
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import letters
 from killdeer_coordinator.core.books import Books, Decide, Decision, Letter
 from killdeer_coordinator.core.roster import Link
-from killdeer_coordinator.core.words import Decided, Effect, Keep, Kept, Note, Now, Post, Posted, Tell, Transact
+from killdeer_coordinator.core.words import (
+    Decided,
+    Effect,
+    Keep,
+    Kept,
+    Measure,
+    Measured,
+    Note,
+    Now,
+    Perform,
+    Performed,
+    Post,
+    Posted,
+    Tell,
+    Transact,
+)
 
 AGAIN_NS = 1_000_000_000
 REVERT_AGAIN_NS = (3_000_000_000, 9_000_000_000)
@@ -60,6 +76,9 @@ class Errands:
     _keeping: dict[int, Keep] = field(default_factory=dict)
     _posting: dict[int, Post] = field(default_factory=dict)
     _letters: list[Letter] = field(default_factory=list)
+    _measuring: dict[int, Callable[[Reading], None]] = field(default_factory=dict)
+    _performing: dict[int, Callable[[str], None]] = field(default_factory=dict)
+    _later: list[tuple[int, Callable[[], None]]] = field(default_factory=list)  # (due, what)
     _again: list[tuple[int, _Errand | Keep | Post]] = field(default_factory=list)  # (due, what)
     _last_keep: int = 0  # token of the latest Keep
     sender: str = ""  # this coordinator, on its letters
@@ -137,7 +156,33 @@ class Errands:
             self.note("halts.not_kept", cause=kept.problem, remedy="it is tried again every second")
             self._again.append((self.now.mono_ns + AGAIN_NS, keep))
 
+    def measure(self, probe: Probe, then: Callable[[Reading], None]) -> None:
+        self._token += 1
+        self._measuring[self._token] = then
+        self.ask(Measure(self._token, probe))
+
+    def measured(self, measured: Measured) -> None:
+        if (then := self._measuring.pop(measured.token, None)) is not None:
+            then(measured.reading)
+
+    def perform(self, deed: Deed, state: str, then: Callable[[str], None]) -> None:
+        """`then` hears the problem, empty where there was none."""
+        self._token += 1
+        self._performing[self._token] = then
+        self.ask(Perform(self._token, deed, state))
+
+    def performed(self, performed: Performed) -> None:
+        if (then := self._performing.pop(performed.token, None)) is not None:
+            then(performed.problem)
+
+    def later(self, what: Callable[[], None], after_ns: int = AGAIN_NS) -> None:
+        self._later.append((self.now.mono_ns + after_ns, what))
+
     def tick(self) -> None:
+        calls = [what for at, what in self._later if at <= self.now.mono_ns]
+        self._later = [(at, what) for at, what in self._later if at > self.now.mono_ns]
+        for call in calls:
+            call()
         due = [what for at, what in self._again if at <= self.now.mono_ns]
         self._again = [(at, what) for at, what in self._again if at > self.now.mono_ns]
         for what in due:

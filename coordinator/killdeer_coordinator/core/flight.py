@@ -128,6 +128,7 @@ def command(flight: Flight, row: RunRow, intake: Intake, link: Link, roster: Ros
         position=roster.position,
         recover_within_ms=intake.recover_within_ms,
         stable_for_ms=intake.stable_for_ms,
+        ready=intake.outlook.ready,
     )
 
 

@@ -1,15 +1,45 @@
 """An experiment file as the core takes it in: the file's own models go no further than this module."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from killdeer.v1.operator_pb2 import LabelMatch
+from killdeer.v1.probe_pb2 import Deed, Probe
 from killdeer.v1.process_pb2 import Action, Selector
 from killdeer_coordinator.core.books import RunLimits
+from killdeer_coordinator.core.draw import Choosing
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.schedule import WaveSpec
+from killdeer_experiment.expectations import Expectation
 from killdeer_experiment.faults import FileFaults
 from killdeer_experiment.file import Experiment, Limits, load
 from killdeer_experiment.scalars import Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """One step of recovery.then: `kind` is resume, start_unit, deed or probe."""
+
+    kind: str
+    deed: Deed | None = None
+    probe: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What is measured around the strikes, and what is done besides them."""
+
+    probes: tuple[Probe, ...] = ()
+    preconditions: tuple[Expectation, ...] = ()
+    steady_state: tuple[Expectation, ...] = ()
+    abort_when: tuple[Expectation, ...] = ()
+    baseline_ms: int = 0
+    ready: Probe | None = None  # taken by the victims' agents
+    remedies: tuple[Remedy, ...] = ()
+    otherwise: tuple[Deed, ...] = ()  # when no remedy has helped
+    at_start: tuple[Deed, ...] = ()  # on_start, then load.start
+    on_abort: tuple[Deed, ...] = ()
+    at_end: tuple[Deed, ...] = ()  # load.stop, then on_end
+    load_stop: tuple[Deed, ...] = ()  # of at_end, what must be done whatever happens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +60,7 @@ class Intake:
     recover_within_ms: int
     stable_for_ms: int
     canonical: str  # the same for files that mean the same, without the seed
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -66,6 +97,28 @@ def take_in(source: str, file: str) -> Intake | Refused:
         recover_within_ms=experiment.recovery.within_ms,
         stable_for_ms=experiment.recovery.stable_for_ms,
         canonical=experiment.canonical(),
+        outlook=_outlook(experiment),
+    )
+
+
+def _outlook(experiment: Experiment) -> Outlook:
+    probes = {probe.name: probe.to_wire() for probe in experiment.probes}
+    recovery = experiment.recovery
+    return Outlook(
+        probes=tuple(probes.values()),
+        preconditions=experiment.preconditions,
+        steady_state=experiment.steady_state,
+        abort_when=experiment.abort_when,
+        baseline_ms=experiment.baseline_ms,
+        ready=probes[recovery.ready] if recovery.ready else None,
+        remedies=tuple(
+            Remedy(kind=step.kind, deed=step.deed, probe=probes.get(step.probe)) for step in recovery.then
+        ),
+        otherwise=recovery.otherwise,
+        at_start=(*experiment.on_start, *experiment.load_start),
+        on_abort=experiment.on_abort,
+        at_end=(*experiment.load_stop, *experiment.on_end),
+        load_stop=experiment.load_stop,
     )
 
 
@@ -81,6 +134,10 @@ def specs(experiment: Experiment) -> tuple[WaveSpec, ...]:
             repeat=wave.repeat,
             jitter_ms=wave.jitter_ms,
             dry_run=wave.dry_run,
+            hold_ms=wave.hold_ms,
+            about=wave.strikes is not None and wave.strikes.about,
+            random_pauses=wave.pauses == "random",
+            choosing=Choosing(by=wave.choose, weights=wave.weights),
         )
         for wave in experiment.waves
     )

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from killdeer.v1.operator_pb2 import PlannedHost, PlannedVictim, PlannedWave, PlanView
 from killdeer.v1.process_pb2 import Candidate
 from killdeer_coordinator.core.books import Books
-from killdeer_coordinator.core.draw import Key, draw
+from killdeer_coordinator.core.draw import Key, Labels, draw
 from killdeer_coordinator.core.foresight import refusals_of, warnings_of
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.refusal import Refused
@@ -28,6 +28,11 @@ def make_plan(*, experiment: Intake, seed: int, hosts: Sequence[HostScan], books
     refused = refusals_of(experiment, hosts, books)
     warnings = warnings_of(experiment, hosts, books)
     lots = _MOST_LOTS
+    by_host = {scan.row.host: scan.row.labels for scan in hosts}
+
+    def labels(host: str) -> Mapping[str, str]:
+        return by_host.get(host, {})
+
     for index, spec in enumerate(experiment.waves):
         keys = eligible(experiment, hosts, spec.action)
         if not keys:
@@ -41,7 +46,7 @@ def make_plan(*, experiment: Intake, seed: int, hosts: Sequence[HostScan], books
         lots = max(0, lots - len(shown) * len(keys))
         if len(shown) < len(steps):
             warnings.append(f"wave {spec.name!r}: only the first {len(shown)} of its {len(steps)} draws are shown")
-        waves += _waves(spec, steps, shown, seed, keys)
+        waves += _waves(spec, steps, shown, seed, keys, labels)
     return PlanView(
         experiment=experiment.name,
         environment=experiment.environment,
@@ -79,7 +84,12 @@ def plan_hash(experiment: Intake, seed: int, hosts: Sequence[HostScan], books: B
 
 
 def _waves(
-    spec: WaveSpec, steps: Sequence[Step], shown: Sequence[Step], seed: int, keys: dict[Key, Candidate]
+    spec: WaveSpec,
+    steps: Sequence[Step],
+    shown: Sequence[Step],
+    seed: int,
+    keys: dict[Key, Candidate],
+    labels: Labels,
 ) -> list[PlannedWave]:
     """One for each repetition, with the victims as drawn today, in the order of the steps."""
     return [
@@ -98,7 +108,7 @@ def _waves(
                 )
                 for step in shown
                 if step.repetition == repetition
-                for key in draw(seed, spec.name, step.step, keys, step.strikes)
+                for key in draw(seed, spec.name, step.step, keys, step.strikes, spec.choosing, labels)
             ],
             spread_ms=spec.over_ms,
             repetition=repetition,

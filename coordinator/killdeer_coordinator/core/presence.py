@@ -16,6 +16,7 @@ from killdeer_coordinator.core.books import (
     Decide,
     Decision,
     PutCoordinator,
+    RunRow,
     StrikeRow,
     VoidLetters,
 )
@@ -39,7 +40,7 @@ class Beaten:
     halts: Halts = field(default_factory=Halts)  # to be latched: the store lacks what it had
     usurped: bool = False
     gone: tuple[str, ...] = ()  # coordinators whose runs were ended
-    runs: tuple[str, ...] = ()
+    runs: tuple[RunRow, ...] = ()
     open: tuple[StrikeRow, ...] = ()
 
 
@@ -72,7 +73,7 @@ def beat(coordinator: str, instance: str, positions: Sequence[StorePosition] = (
         return Decision(
             (*lost.changes, PutCoordinator(row), *named.changes, *map(VoidLetters, drivers), *ended),
             (*lost.audit, *named.audit, *entries),
-            Beaten(halts=halts, gone=tuple(drivers), runs=tuple(run.run_id for run in runs), open=open_strikes),
+            Beaten(halts=halts, gone=tuple(drivers), runs=tuple(runs), open=open_strikes),
         )
 
     return decide
@@ -114,15 +115,15 @@ def leave(coordinator: str, instance: str) -> Decide:
 
 
 class Presence:
-    """`orphaned` is told the strikes of runs that were ended here for another coordinator; `restored`, of halts
-    that were latched because the store has lost what it had, and of its position."""
+    """`orphaned` is told the runs that were ended here for another coordinator, and their strikes; `restored`, of
+    halts that were latched because the store has lost what it had, and of its position."""
 
     def __init__(
         self,
         roster: Roster,
         errands: Errands,
         *,
-        orphaned: Callable[[Sequence[StrikeRow]], None],
+        orphaned: Callable[[Sequence[StrikeRow], Sequence[RunRow]], None],
         restored: Callable[[Halts, StorePosition], None],
     ) -> None:
         self._roster = roster
@@ -167,5 +168,7 @@ class Presence:
         if beaten.halts.active:
             self._restored(beaten.halts, decided.position)
         if beaten.runs:
-            self._errands.note("runs.taken_over", gone=list(beaten.gone), runs_ended=list(beaten.runs))
-        self._orphaned(beaten.open)
+            self._errands.note(
+                "runs.taken_over", gone=list(beaten.gone), runs_ended=[run.run_id for run in beaten.runs]
+            )
+        self._orphaned(beaten.open, beaten.runs)

@@ -115,6 +115,7 @@ def ended(row: RunRow) -> Decide:
             verdict=row.verdict,
             why=row.why,
             wave=row.wave,
+            findings=row.findings,
             ended_ms=books.now_ms,
         )
         verdict = RunVerdict.Name(row.verdict).removeprefix("RUN_VERDICT_").lower()

@@ -1,6 +1,6 @@
 """What this coordinator knows of the fleet: its links, their rights to act, the halts, the store's last word."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from killdeer.halts import Halts
@@ -86,6 +86,11 @@ class Roster:
     def way_to(self, host: str) -> Link | None:
         """Its link, here or to another coordinator."""
         return self._serving.get(host) or self.far.get(host)
+
+    def labels(self, host: str) -> Mapping[str, str]:
+        """As its last Hello had them; none of one out of reach."""
+        link = self.way_to(host)
+        return link.hello.labels if link is not None else {}
 
     def reachable(self) -> list[Link]:
         """By host, here or on another coordinator."""

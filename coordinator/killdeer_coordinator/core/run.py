@@ -2,14 +2,15 @@
 
 Once one victim is lost or unknown no other is struck: those in flight are waited for, and the run ends. A victim
 that was changed in the instant of its signal aborts it. The coordinator's own timers only ever make an outcome
-unknown (rule R16). What is struck next is for drive.py.
+unknown (rule R16). What is struck next is for drive.py,
+what is measured and done besides for conduct.py.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from killdeer.v1.agent_pb2 import ConnectResponse, Revert
-from killdeer.v1.operator_pb2 import RunState, RunVerdict, StrikeView
+from killdeer.v1.operator_pb2 import LogLine, RunState, RunVerdict, StrikeView
 from killdeer.v1.process_pb2 import StrikeState
 from killdeer_coordinator.core import records, strikes
 from killdeer_coordinator.core.books import RunRow
@@ -21,7 +22,13 @@ from killdeer_coordinator.core.roster import Roster
 from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.strikes import Told
 from killdeer_coordinator.core.targets import Same
+from killdeer_coordinator.core.verdict import Finding
 from killdeer_coordinator.core.words import Decided
+
+_NOT_SAID = frozenset(
+    {StrikeState.STRIKE_STATE_SENT, StrikeState.STRIKE_STATE_RECORDED, StrikeState.STRIKE_STATE_UNKNOWN}
+)
+"""Of a strike that was sent: nobody has said whether anything was hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,11 @@ class Run:
         self.struck_out = False  # no victim is drawn any more
         self.ending = False  # its end is on its way to the store
         self.begun_ns = ground.errands.now.mono_ns  # its start is in the store since then, or before
-        self.log: list[str] = []
+        self.log: list[LogLine] = []
         self.version = 0
+        self.conclusion: Finding | None = None  # what its strikes came to; what is left to do is done, and it ends
         self._ground = ground
-        self._sentence: tuple[RunVerdict, str] | None = None  # what it ends with, once it is ended early
+        self._sentence: Finding | None = None  # what it is concluded with, once it is ended early and reverted
 
     @property
     def running(self) -> bool:
@@ -63,8 +71,24 @@ class Run:
     def views(self) -> list[StrikeView]:
         return [flight.view for flight in self.flights.values()]
 
+    @property
+    def victims_struck(self) -> bool:
+        return any(strikes.hit(flight.view) for flight in self.flights.values())
+
+    @property
+    def may_have_struck(self) -> bool:
+        """Or is about to: a strike that was sent counts, until its agent says that nothing was."""
+        sent = (flight.view.state for flight in self.flights.values() if flight.told)
+        return any(state in _NOT_SAID for state in sent) or self.victims_struck
+
+    @property
+    def aborting(self) -> bool:
+        """Ended early, and not by a halt."""
+        sentence = self._sentence or self.conclusion
+        return not self.running and sentence is not None and sentence[0] == RunVerdict.RUN_VERDICT_ABORTED
+
     def say(self, line: str) -> None:
-        self.log.append(line)
+        self.log.append(LogLine(at_unix_ms=self._ground.errands.now.unix_ms, line=line))
         self.version += 1
 
     def told(self, told: Told, *, effect_open: bool, stopped: bool) -> None:
@@ -96,7 +120,7 @@ class Run:
         if not self.running or self.ending:
             return
         self.row = replace(self.row, state=RunState.RUN_STATE_ABORTING)
-        self._sentence = (verdict, why)
+        self._sentence, self.conclusion = (verdict, why), None
         self.say(f"ending: {why}")
         for flight in self.flights.values():
             if flight.permit_id and revertible(flight.view):
@@ -147,11 +171,17 @@ class Run:
         """The end of a run that was ended early, when nothing of it can act any more."""
         now_ns, lease_ms = self._ground.errands.now.mono_ns, self._ground.roster.lease_ms
         if self._sentence and all(flight.closed(now_ns, lease_ms) for flight in self.flights.values()):
-            self.finish(*self._sentence)
+            self.conclude(*self._sentence)
+            self._sentence = None
 
-    def finish(self, verdict: RunVerdict, why: str) -> None:
+    def conclude(self, verdict: RunVerdict, why: str) -> None:
+        """Nothing is struck any more; see conduct.py for what is left."""
+        self.conclusion = (verdict, why)
+        self.struck_out = True
+
+    def finish(self, verdict: RunVerdict, why: str, findings: bytes = b"") -> None:
         self.ending = True
-        self.row = replace(self.row, verdict=verdict, why=why)
+        self.row = replace(self.row, verdict=verdict, why=why, findings=findings, wave=self.waves_done)
         self._ground.errands.insist(records.ended(self.row), self._over)
 
     def _strike_no_more(self, after: StrikeView) -> None:

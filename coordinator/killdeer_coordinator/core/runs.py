@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from killdeer.v1.agent_pb2 import Ack, ConnectRequest, ConnectResponse, Revert, StrikeUpdate
+from killdeer.v1.agent_pb2 import Ack, ConnectRequest, ConnectResponse, Revert, StrikeUpdate, UnitStarted
 from killdeer.v1.operator_pb2 import RunState, RunVerdict, RunView, WatchRunResponse
-from killdeer.v1.process_pb2 import HaltRecord
+from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
 from killdeer_coordinator.core import letters, strikes
 from killdeer_coordinator.core.books import Books, RunRow, StrikeRow
+from killdeer_coordinator.core.chores import TRIES, Chores
 from killdeer_coordinator.core.drive import Drive
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.flight import revertible
-from killdeer_coordinator.core.intake import Intake
+from killdeer_coordinator.core.intake import Intake, take_in
 from killdeer_coordinator.core.limits import held
 from killdeer_coordinator.core.records import aborted_by
 from killdeer_coordinator.core.roster import Link, Roster
@@ -19,7 +21,10 @@ from killdeer_coordinator.core.run import Ground, Run
 from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.targets import Same, same
 from killdeer_coordinator.core.views import run_view
-from killdeer_coordinator.core.words import Decided, Refuse, Reply, Tell
+from killdeer_coordinator.core.words import Decided, KeepRecord, Refuse, Reply, Tell
+
+# How often what was measured and said goes into the store, while a run goes on.
+RECORD_EVERY_NS = 1_000_000_000
 
 # Ended runs that can still be watched here; older ones are read from the store.
 REMEMBERED = 20
@@ -33,12 +38,19 @@ class _Watcher:
 
 
 @dataclass(slots=True)
+class _Recorded:
+    lines: int = 0  # of the log, in the store
+    due_ns: int = 0
+
+
+@dataclass(slots=True)
 class Runs:
     roster: Roster
     errands: Errands
     scans: Scans
     _runs: dict[str, Run] = field(default_factory=dict)  # oldest first
     _drives: dict[str, Drive] = field(default_factory=dict)
+    _recorded: dict[str, _Recorded] = field(default_factory=dict)
     _watchers: dict[int, _Watcher] = field(default_factory=dict)
     _orphans: dict[str, str] = field(default_factory=dict)  # command -> host: to be reverted when it is in reach
 
@@ -47,6 +59,7 @@ class Runs:
         run = Run(row, intake, ground)
         self._runs[row.run_id] = run
         self._drives[row.run_id] = Drive(run, ground)
+        self._recorded[row.run_id] = _Recorded()
         run.say(f"run {row.run_id} of {row.experiment}, seed {row.seed}, started by {row.started_by}")
         if self.roster.halts.active:  # engaged while the start was being stored
             self._halt(run, self.roster.halts.active[0])
@@ -120,10 +133,19 @@ class Runs:
                 if flight.host == link.host and owed and not waited_for:
                     run.revert(flight)
 
-    def orphaned(self, open_strikes: Sequence[StrikeRow]) -> None:
-        """Strikes of runs that were ended for another coordinator: reverted as soon as their hosts are in reach."""
+    def orphaned(self, open_strikes: Sequence[StrikeRow], ended: Sequence[RunRow]) -> None:
+        """Runs whose driver is gone: their strikes are reverted as soon as their hosts are in reach, and the load
+        that they had started is stopped."""
         self._orphans |= {row.view.command_id: row.view.victim.host for row in open_strikes if revertible(row.view)}
         self._revert_orphans()
+        for row in ended:
+            intake = take_in(row.source, row.file)
+            if isinstance(intake, Intake) and intake.outlook.load_stop:
+                chores = Chores(self.errands, partial(self._note_load, row.run_id))
+                chores.do(intake.outlook.load_stop, row, lambda failed: None, tries=TRIES, go_on=True)
+
+    def _note_load(self, run_id: str, said: str) -> None:
+        self.errands.note("load.stopped", run=run_id, said=said)
 
     def compared(self, books: Books, begun_ns: int) -> None:
         """What another coordinator has made of the runs driven here: aborted them, or ended them (rule R24)."""
@@ -138,6 +160,16 @@ class Runs:
             elif known.state == RunState.RUN_STATE_ABORTING and run.running:
                 run.end_early(RunVerdict.RUN_VERDICT_ABORTED, known.why)
             self._advance(run)
+
+    def saw(self, host: str, events: Collection[KernelEvent]) -> None:
+        """The evidence of a host."""
+        for run_id, drive in self._drives.items():
+            if not self._runs[run_id].ended:
+                drive.conduct.steady.saw(host, events)
+
+    def unit_started(self, answer: UnitStarted) -> None:
+        for drive in self._drives.values():
+            drive.conduct.unit_started(answer)
 
     def halted(self, record: HaltRecord) -> None:
         for run in list(self._runs.values()):
@@ -165,23 +197,43 @@ class Runs:
             message = "this coordinator stops; when it starts again, its runs are ended and reverted"
             self.errands.ask(Refuse(ask=ask, code="UNAVAILABLE", message=message))
         self._watchers.clear()
+        for run_id, run in self._runs.items():
+            self._recorded[run_id].due_ns = 0
+            self._record(run)
 
     def tick(self) -> None:
         for run in list(self._runs.values()):
             self._advance(run)
+            self._record(run)
         self._revert_orphans()
         for ask, watcher in list(self._watchers.items()):
             self._push(ask, watcher)
         watched = {id(watcher.run) for watcher in self._watchers.values()}
         old = [run_id for run_id, run in self._runs.items() if run.ended and id(run) not in watched]
         for run_id in old[:-REMEMBERED]:
-            del self._runs[run_id], self._drives[run_id]
+            del self._runs[run_id], self._drives[run_id], self._recorded[run_id]
 
     def view(self, run: Run) -> RunView:
-        return run_view(run.row, run.views, wave=run.wave, waves_done=run.waves_done)
+        view = run_view(run.row, run.views, wave=run.wave, waves_done=run.waves_done)
+        if not run.ended:
+            self._drives[run.row.run_id].conduct.fill(view)
+            view.permits_held = sum(flight.in_flight for flight in run.flights.values())
+        return view
 
     def _advance(self, run: Run) -> None:
         self._drives[run.row.run_id].advance()
+
+    def _record(self, run: Run) -> None:
+        recorded, now_ns = self._recorded[run.row.run_id], self.errands.now.mono_ns
+        if now_ns < recorded.due_ns and not run.ended:  # who has seen the end may ask for the whole record
+            return
+        readings = self._drives[run.row.run_id].conduct.steady.fresh()
+        lines = tuple(run.log[recorded.lines :])
+        recorded.lines, recorded.due_ns = len(run.log), now_ns + RECORD_EVERY_NS
+        if readings:
+            run.version += 1
+        if readings or lines:
+            self.errands.ask(KeepRecord(run_id=run.row.run_id, readings=readings, lines=lines))
 
     def _halt(self, run: Run, record: HaltRecord) -> None:
         reason = f" ({record.reason})" if record.reason else ""
@@ -217,7 +269,7 @@ class Runs:
         run = watcher.run
         if watcher.version == run.version:
             return
-        lines = run.log[watcher.lines :]
+        lines = [line.line for line in run.log[watcher.lines :]]
         watcher.version, watcher.lines = run.version, len(run.log)
         self.errands.ask(Reply(ask, WatchRunResponse(run=self.view(run), log=lines), run.ended))
         if run.ended:

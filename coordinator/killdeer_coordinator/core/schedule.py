@@ -1,9 +1,10 @@
 """A wave as steps in time: how many are struck, and when."""
 
+import math
 from dataclasses import dataclass
 
 from killdeer.v1.process_pb2 import Action
-from killdeer_coordinator.core.draw import lot
+from killdeer_coordinator.core.draw import EVEN, Choosing, lot, share_of
 from killdeer_coordinator.core.percentage import comes_to_nothing, share
 from killdeer_coordinator.core.refusal import Refused
 
@@ -25,6 +26,10 @@ class WaveSpec:
     repeat: int = 1
     jitter_ms: int = 0  # each step is late by up to this
     dry_run: bool = False
+    hold_ms: int = 0  # from the wave's last outcome to the gate
+    about: bool = False  # `count` over `over_ms` is a rate: strikes come by themselves, about so many
+    random_pauses: bool = False  # the strikes are anywhere within `over_ms`
+    choosing: Choosing = EVEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Step:
     at_ms: int  # from the wave's start
     action: Action
     dry_run: bool
+    choosing: Choosing = EVEN
 
 
 def strikes_of(spec: WaveSpec, candidates: int) -> int | Refused:
@@ -58,34 +64,58 @@ def strikes_of(spec: WaveSpec, candidates: int) -> int | Refused:
 def expand(spec: WaveSpec, *, wave_index: int, seed: int, candidates: int) -> tuple[Step, ...] | Refused:
     """The wave's steps in the order of their time, for so many candidates at its start.
 
-    With `over`, n strikes are n steps at 0, over/n, 2 over/n …; without, one step of n. A step is late by its own
-    share of the jitter, which comes from SHA-256(seed, wave, step) and so is the same in a replay.
+    With `over`, n strikes are n steps at 0, over/n, 2 over/n …, or anywhere in it; without, one step of n. About n
+    strikes come as a Poisson process of that rate. A step is late by its own share of the jitter. All chance comes
+    from SHA-256(seed, wave, …) and so is the same in a replay.
     """
     strikes = strikes_of(spec, candidates)
     if isinstance(strikes, Refused):
         return strikes
     if strikes * spec.repeat > MOST_STRIKES:
         return _refused(spec, f"it comes to {strikes * spec.repeat} strikes, and a wave ends at {MOST_STRIKES}")
-    steps = strikes if spec.over_ms else 1
-    offsets = [
-        (repetition, place, repetition * spec.every_ms + place * spec.over_ms // steps)
+    moments = [
+        (repetition, repetition * spec.every_ms + offset)
         for repetition in range(spec.repeat)
-        for place in range(steps)
+        for offset in _offsets(spec, seed, repetition, strikes)
     ]
     expanded = [
         Step(
             wave_name=spec.name,
             wave_index=wave_index,
             repetition=repetition + 1,
-            step=(number := repetition * steps + place),
-            strikes=strikes // steps,
-            at_ms=offset + _late(spec, seed, number),
+            step=number,
+            strikes=1 if spec.over_ms else strikes,
+            at_ms=at_ms + _late(spec, seed, number),
             action=spec.action,
             dry_run=spec.dry_run,
+            choosing=spec.choosing,
         )
-        for repetition, place, offset in offsets
+        for number, (repetition, at_ms) in enumerate(moments)
     ]
     return tuple(sorted(expanded, key=lambda step: (step.at_ms, step.step)))
+
+
+def _offsets(spec: WaveSpec, seed: int, repetition: int, strikes: int) -> list[int]:
+    """When each step of one repetition is, ms from its start."""
+    if not spec.over_ms:
+        return [0]
+    if spec.about:
+        return _arrivals(spec, seed, repetition, strikes)
+    if spec.random_pauses:
+        shares = [share_of(lot(seed, spec.name, repetition, place, "pause")) for place in range(strikes)]
+        return sorted(int(share * spec.over_ms) for share in shares)
+    return [place * spec.over_ms // strikes for place in range(strikes)]
+
+
+def _arrivals(spec: WaveSpec, seed: int, repetition: int, strikes: int) -> list[int]:
+    """Each pause is drawn without regard to those before it; at least one strike, and at most MOST_STRIKES."""
+    mean_ms, at_ms, found = spec.over_ms / strikes, 0.0, []
+    for place in range(MOST_STRIKES):
+        at_ms -= math.log(share_of(lot(seed, spec.name, repetition, place, "pause"))) * mean_ms
+        if at_ms >= spec.over_ms:
+            break
+        found.append(int(at_ms))
+    return found or [0]
 
 
 def _late(spec: WaveSpec, seed: int, step: int) -> int:

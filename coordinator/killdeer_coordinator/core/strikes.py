@@ -72,6 +72,7 @@ def merged(known: StrikeView, update: StrikeUpdate) -> StrikeView:
     view.changed = known.changed or update.changed
     view.cut_short = known.cut_short or update.cut_short
     view.events_lost = max(known.events_lost, update.events_lost)
+    view.ready_after_ns = known.ready_after_ns or update.ready_after_ns
     if view.state == StrikeState.STRIKE_STATE_RECOVERED and not view.recovered_after_ns:
         first = min((blow.sent_boot_ns for blow in view.blows if not blow.revert), default=0)
         if first and update.at_boot_ns > first:
@@ -88,6 +89,8 @@ def told(host: str, update: StrikeUpdate) -> Decide:
         if row is None or row.view.victim.host != host:
             return Decision()
         view = merged(row.view, update)
+        if hit(view) and not view.struck_unix_ms:
+            view.struck_unix_ms = books.now_ms
         decision = _settle(update, view, row.view.reason)(books)
         permit = books.permits.get(row.permit_id)
         after = decision.answer

@@ -37,7 +37,7 @@ RESTARTED = "the coordinator was restarted"
 @dataclass(frozen=True, slots=True)
 class TakenOver:
     halts: Halts
-    runs: tuple[str, ...]  # ids of those that were ended
+    runs: tuple[RunRow, ...]  # those that were ended
     open: tuple[StrikeRow, ...] = ()  # the strikes of ended runs whose permits are held
 
 
@@ -67,7 +67,7 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
             changes += (PutCoordinator(mine), VoidLetters(coordinator), *unserved)
         runs = [run for run in books.runs.values() if not instance or run.driver in ("", coordinator)]
         more, entries, open_strikes = end_runs(books, runs, RESTARTED, halted=bool(halts.active))
-        answer = TakenOver(halts, tuple(run.run_id for run in runs), open_strikes + left_open(books))
+        answer = TakenOver(halts, tuple(runs), open_strikes + left_open(books))
         return Decision(changes + more, audit + entries, answer)
 
     return decide

@@ -9,7 +9,10 @@ other than KILL and TERM may be.
 from collections import Counter
 from collections.abc import Iterable
 
+from killdeer.durations import format_duration
 from killdeer.v1.operator_pb2 import RunVerdict, StrikeView
+from killdeer.v1.probe_pb2 import Finding as Sentence
+from killdeer.v1.probe_pb2 import Part, Standing
 from killdeer.v1.process_pb2 import Reason, StrikeState
 from killdeer_coordinator.core.strikes import hit
 
@@ -47,6 +50,26 @@ def judged(strikes: Iterable[StrikeView], *, rehearsal: bool) -> Finding:
 def went_well(strikes: Iterable[StrikeView], *, rehearsal: bool) -> bool:
     """May the next wave widen the blast radius?"""
     return judged(strikes, rehearsal=rehearsal)[0] == RunVerdict.RUN_VERDICT_HELD
+
+
+def concluded(struck: Finding, sentences: Iterable[Sentence], not_back: str) -> Finding:
+    """The verdict on a run: what its strikes came to, with what was measured meanwhile. `not_back`: why the steady
+    state, or a victim, has not come back by itself; empty when all is well."""
+    verdict, why = struck
+    if verdict in (RunVerdict.RUN_VERDICT_HALTED, RunVerdict.RUN_VERDICT_REFUSED):
+        return struck
+    if not_back:
+        return RunVerdict.RUN_VERDICT_NOT_RECOVERED, f"{not_back}; {why}"
+    if verdict in (RunVerdict.RUN_VERDICT_ABORTED, RunVerdict.RUN_VERDICT_NOT_RECOVERED):
+        return struck
+    steady = [one for one in sentences if one.part == Part.PART_STEADY_STATE]
+    if deviated := [one for one in steady if one.unmet_unix_ms]:
+        said = "; ".join(f"{one.sentence!r} did not hold for {format_duration(one.unmet_ms)}" for one in deviated)
+        return RunVerdict.RUN_VERDICT_DEVIATED, f"{said}; {why}"
+    if unknown := [one for one in steady if one.unknown_ms or one.standing == Standing.STANDING_UNKNOWN]:
+        said = "; ".join(f"{one.sentence!r} was unknown: {one.detail}" for one in unknown)
+        return RunVerdict.RUN_VERDICT_INCONCLUSIVE, f"{said}; {why}"
+    return struck
 
 
 def _unmoved(view: StrikeView) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from killdeer.v1.operator_pb2 import GetStatusResponse, HostView, RunState, RunVerdict, RunView, StrikeView
+from killdeer.v1.probe_pb2 import Findings
 from killdeer_coordinator.core.books import HostRow, RunRow
 from killdeer_coordinator.core.limits import held
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster
@@ -28,6 +29,7 @@ def run_view(row: RunRow, strikes: Iterable[StrikeView], *, wave: str, waves_don
         plan_hash=row.plan_hash,
         waves_done=waves_done,
         waves_total=row.waves_total,
+        findings=Findings.FromString(row.findings) if row.findings else None,
     )
 
 

@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Hello
+from killdeer.v1.operator_pb2 import LogLine
+from killdeer.v1.probe_pb2 import Deed, Probe, Reading
 from killdeer.v1.process_pb2 import KernelEvent, Reason, StorePosition
 from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter
 
@@ -77,9 +79,9 @@ class Left:
 class Asked:
     """An operator's request: PlanRequest, RunRequest, WatchRunRequest, AbortRunRequest, HaltRequest,
     RearmRequest, ListHostsRequest, AcceptHostRequest, ListCandidatesRequest, ListLimitsRequest,
-    SetLimitRequest, ListPermitsRequest, ClearPermitRequest, GetStatusRequest. (ListRuns, GetRun, ListAudit and
-    WatchEvents are answered by the edge from the store.) `fresh` is a source of ids: a random hex string of
-    64 digits made by the shell."""
+    SetLimitRequest, ListPermitsRequest, ClearPermitRequest, AddNoteRequest, GetStatusRequest. (ListRuns, GetRun,
+    GetReport, ListAudit and WatchEvents are answered by the edge from the store.) `fresh` is a source of ids: a
+    random hex string of 64 digits made by the shell."""
 
     ask: int
     who: Operator
@@ -139,6 +141,22 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Answers Measure. The reading's time is the shell's wall clock when the answer was complete."""
+
+    token: int
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """Answers Perform. `problem` empty: it is done."""
+
+    token: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Woken:
     """Another coordinator has written something: the store is worth a look now."""
 
@@ -167,6 +185,8 @@ Input = (
     | StoreRead
     | Posted
     | Delivered
+    | Measured
+    | Performed
     | Woken
     | Tick
     | Stop
@@ -276,6 +296,32 @@ class KeepEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """Take one reading of a probe that this coordinator takes (rule R30), within its time: Measured(token)."""
+
+    token: int
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Do one deed: Performed(token). `state` is the run as JSON, for a webhook whose body the file leaves open."""
+
+    token: int
+    deed: Deed
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRecord:
+    """Append readings and lines to a run's record in the store; no answer."""
+
+    run_id: str
+    readings: tuple[Reading, ...] = ()
+    lines: tuple[LogLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line for the log."""
 
@@ -296,5 +342,8 @@ Effect = (
     | Collect
     | Quit
     | KeepEvents
+    | Measure
+    | Perform
+    | KeepRecord
     | Note
 )

@@ -29,6 +29,7 @@ from killdeer_coordinator.store.errors import AmbiguousRun, NoSuchRun, StoreErro
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 DETAILS_KEY = "grpc-status-details-bin"
 REASON_DOMAIN = "killdeer"
 LISTED_MOST = 1_000
@@ -75,6 +76,10 @@ class Operators(OperatorServiceServicer):
     async def AbortRun(self, request: wire.AbortRunRequest, context: Context) -> wire.AbortRunResponse:
         await self._name_run(request, context)
         return await self._one(request, context, wire.AbortRunResponse)
+
+    async def AddNote(self, request: wire.AddNoteRequest, context: Context) -> wire.AddNoteResponse:
+        await self._name_run(request, context)
+        return await self._one(request, context, wire.AddNoteResponse)
 
     async def Rearm(self, request: wire.RearmRequest, context: Context) -> wire.RearmResponse:
         return await self._one(request, context, wire.RearmResponse)
@@ -147,6 +152,10 @@ class Operators(OperatorServiceServicer):
         await _operator(context)
         return wire.GetRunResponse(run=await self._asked(context, lambda store: store.run(request.run)))
 
+    async def GetReport(self, request: wire.GetReportRequest, context: Context) -> wire.GetReportResponse:
+        await _operator(context)
+        return await self._answered(context, self._store.report(request.run or "latest"))
+
     async def ListAudit(self, request: wire.ListAuditRequest, context: Context) -> wire.ListAuditResponse:
         await _operator(context)
         entries = await self._asked(context, lambda store: store.audit(request.limit))
@@ -212,7 +221,9 @@ class Operators(OperatorServiceServicer):
         problem: str = await self._asked(context, lambda store: store.verify_audit(witnesses))
         return problem
 
-    async def _name_run(self, request: wire.AbortRunRequest | wire.WatchRunRequest, context: Context) -> None:
+    async def _name_run(
+        self, request: wire.AbortRunRequest | wire.WatchRunRequest | wire.AddNoteRequest, context: Context
+    ) -> None:
         """The run's own id in place of a prefix or `latest`; whoever may not ask learns of no run."""
         await _operator(context)
         request.run = await self._run_id(request.run, context)
@@ -222,8 +233,11 @@ class Operators(OperatorServiceServicer):
         return found
 
     async def _asked(self, context: Context, question: Callable[[Any], Any]) -> Any:
+        return await self._answered(context, self._store.ask(question))
+
+    async def _answered(self, context: Context, answer: Awaitable[T]) -> T:
         try:
-            return await self._store.ask(question)
+            return await answer
         except (NoSuchRun, AmbiguousRun) as error:
             remedy = "list them with: killdeer runs"
             await refuse(context, Refuse(ask=0, code="NOT_FOUND", message=str(error), field="run", remedy=remedy))

@@ -1,12 +1,13 @@
 """The store for a shell on asyncio: one thread decides, one reads the books, one answers
-questions, one collects letters."""
+questions, one collects letters, one keeps the records of runs."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from killdeer.v1.operator_pb2 import WatchEventsResponse
+from killdeer.v1.operator_pb2 import GetReportResponse, LogLine, WatchEventsResponse
+from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_coordinator.core.books import Books, Decide, Letter
 from killdeer_coordinator.store.store import Committed, Store
@@ -23,13 +24,24 @@ class AsyncStore:
         # Leases rest on fresh reads of the books (rule R9): no long question may stand before them.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="store-asker")
-        self._collector = ThreadPoolExecutor(1, thread_name_prefix="store-collector")  # its thread begins with use
+        # The threads of these begin with their use.
+        self._collector = ThreadPoolExecutor(1, thread_name_prefix="store-collector")
+        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="store-recorder")
 
     async def decide(self, fn: Decide) -> Committed:
         return await self._on(self._writer, lambda: self._store.decide(fn))
 
     async def append_events(self, host: str, events: Sequence[KernelEvent]) -> list[WatchEventsResponse]:
         return await self._on(self._writer, lambda: self._store.append_events(host, events))
+
+    async def append_record(self, run_id: str, readings: Sequence[Reading], lines: Sequence[LogLine]) -> None:
+        """Beside the writer: readings come all the time, and no decision is to stand behind them."""
+        await self._on(self._recorder, lambda: self._store.append_record(run_id, readings, lines))
+
+    async def report(self, run: str) -> GetReportResponse:
+        """With all that append_record was given before."""
+        await self._on(self._recorder, lambda: None)
+        return await self.ask(lambda store: store.report(run))
 
     async def post(self, letters: Sequence[Letter]) -> None:
         await self._on(self._writer, lambda: self._store.post(letters))
@@ -61,6 +73,7 @@ class AsyncStore:
         self._reader.shutdown()
         self._asker.shutdown()
         self._collector.shutdown()
+        self._recorder.shutdown()
         self._store.close()
 
     @staticmethod

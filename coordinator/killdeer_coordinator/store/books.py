@@ -15,6 +15,7 @@ from killdeer_coordinator.core.books import (
     PutCoordinator,
     PutHalt,
     PutHost,
+    PutNote,
     PutPermit,
     PutRun,
     PutStrike,
@@ -135,6 +136,8 @@ def _write(connection: Connection, change: Change, now_ms: int) -> None:
         case ReleaseHalts(halt_ids=halt_ids):
             for halt_id in halt_ids:
                 connection.execute(statements.RELEASE_HALT, {"halt_id": halt_id, "released": True})
+        case PutNote(run_id=run_id, note=note):
+            connection.execute(statements.APPEND_NOTE, rows.note_values(run_id, note))
         case PutCoordinator(row=coordinator):
             connection.execute(statements.PUT_COORDINATOR, rows.coordinator_values(coordinator))
         case VoidLetters(coordinator=name):

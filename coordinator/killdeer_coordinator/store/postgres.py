@@ -33,8 +33,8 @@ QUESTION_S = 300.0  # the same, where the whole audit log may be read
 
 LISTEN_AGAIN_S = 1.0
 
-# A thread each decides, reads, asks and collects.
-CONNECTIONS = 4
+# A thread each decides, reads, asks, collects and records.
+CONNECTIONS = 5
 
 _SECRETS = frozenset({"password", "sslpassword"})
 _CONNECT: dict[str, str | int] = {

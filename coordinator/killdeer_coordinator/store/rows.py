@@ -1,16 +1,29 @@
 """Rows of the tables and the nouns they are: both ways, in one place."""
 
 import json
+import math
 from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Result, Row
 
-from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, AuditEntry, RunView, StrikeView, WatchEventsResponse
+from killdeer.v1.operator_pb2 import (
+    RUN_STATE_ENDED,
+    AuditEntry,
+    LogLine,
+    RunNote,
+    RunView,
+    StrikeView,
+    WatchEventsResponse,
+)
+from killdeer.v1.probe_pb2 import Findings, Reading
 from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
 from killdeer_coordinator.core.books import CoordinatorRow, HostRow, Letter, Permit, RunLimits, RunRow, StrikeRow
-from killdeer_coordinator.store.chain import canonical
+from killdeer_coordinator.store.chain import canonical, without_nul
+
+# A time that every column can hold.
+LATEST_MS = 2**63 - 1
 
 Values = dict[str, Any]
 AnyRow = Row[*tuple[Any, ...]]
@@ -49,6 +62,7 @@ def run_values(row: RunRow) -> Values:
         "key": row.key or None,
         "seed": str(row.seed),
         "limits": canonical(asdict(row.limits)),
+        "findings": row.findings or None,
     }
 
 
@@ -58,6 +72,7 @@ def run_of(row: AnyRow) -> RunRow:
     values["key"] = values["key"] or ""
     values["seed"] = int(values["seed"])
     values["limits"] = RunLimits(**json.loads(values["limits"]))
+    values["findings"] = values["findings"] or b""
     return RunRow(**values)
 
 
@@ -143,6 +158,45 @@ def event_of(row: AnyRow) -> WatchEventsResponse:
     )
 
 
+def reading_values(run_id: str, reading: Reading) -> Values:
+    # Of no number, SQLite makes NULL and PostgreSQL a value; here it is unknown.
+    known = reading.HasField("value") and not math.isnan(reading.value)
+    unsaid = "not a number" if reading.HasField("value") and not known else ""
+    return {
+        "run_id": run_id,
+        "at_ms": min(reading.at_unix_ms, LATEST_MS),
+        "probe": without_nul(reading.probe),
+        "value": reading.value if known else None,
+        "detail": without_nul(reading.detail) or unsaid,
+    }
+
+
+def reading_of(row: AnyRow) -> Reading:
+    return Reading(probe=row.probe, at_unix_ms=row.at_ms, value=row.value, detail=row.detail)
+
+
+def line_values(run_id: str, line: LogLine) -> Values:
+    return {"run_id": run_id, "at_ms": min(line.at_unix_ms, LATEST_MS), "line": without_nul(line.line)}
+
+
+def line_of(row: AnyRow) -> LogLine:
+    return LogLine(at_unix_ms=row.at_ms, line=row.line)
+
+
+def note_values(run_id: str, note: RunNote) -> Values:
+    return {
+        "run_id": run_id,
+        "at_ms": note.at_unix_ms,
+        "who": without_nul(note.who),
+        "text": without_nul(note.text),
+        "action": without_nul(note.action),
+    }
+
+
+def note_of(row: AnyRow) -> RunNote:
+    return RunNote(at_unix_ms=row.at_ms, who=row.who, text=row.text, action=row.action)
+
+
 def run_view(run: RunRow, strikes: list[StrikeView]) -> RunView:
     """The run as people see it. The wave under way is named by the strike drawn last."""
     return RunView(
@@ -163,4 +217,5 @@ def run_view(run: RunRow, strikes: list[StrikeView]) -> RunView:
         plan_hash=run.plan_hash,
         waves_done=run.wave,
         waves_total=run.waves_total,
+        findings=Findings.FromString(run.findings) if run.findings else None,
     )

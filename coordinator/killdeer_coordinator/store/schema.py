@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -99,9 +100,11 @@ runs = Table(
     Column("wave", Integer, nullable=False),
     Column("waves_total", Integer, nullable=False),
     Column("driver", String(255), nullable=False),
+    Column("findings", LargeBinary),  # probe_pb2.Findings; NULL: none
     CheckConstraint("run_id <> ''", name="named"),
     CheckConstraint("fence >= 1", name="fence"),
     Index(None, "state"),
+    Index("ix_runs_experiment", "experiment", "number"),
     sqlite_autoincrement=True,
 )
 
@@ -233,4 +236,47 @@ deaths = Table(
     Column("service", Text, nullable=False),  # of what belongs to none, its name
     Index("ix_deaths_host", "host", "number"),
     Index("ix_deaths_service", "host", "service", "at_ms"),
+)
+
+# The record of a run: what was measured, and what was said of it as it went. No foreign keys: they come in
+# thousands, and what is checked for each of them would take a lock on its run.
+readings = Table(
+    "readings",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("run_id", Id, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),  # by the clock of who measured
+    Column("probe", Text, nullable=False),
+    Column("value", Double),  # NULL: unknown, and `detail` says why
+    Column("detail", Text, nullable=False),
+    Index(None, "at_ms"),
+    Index("ix_readings_run_id", "run_id", "probe", "at_ms"),
+    sqlite_autoincrement=True,
+)
+
+lines = Table(
+    "lines",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("run_id", Id, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+    Index(None, "at_ms"),
+    Index("ix_lines_run_id", "run_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+# What people added to it. It stays as long as the run.
+notes = Table(
+    "notes",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("run_id", Id, _of("runs.run_id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("action", Text, nullable=False),  # who is to act on it; empty: nobody
+    CheckConstraint("text <> ''", name="said"),
+    Index("ix_notes_run_id", "run_id", "number"),
+    sqlite_autoincrement=True,
 )

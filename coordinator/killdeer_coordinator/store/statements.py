@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Table,
     bindparam,
     case,
@@ -29,7 +30,10 @@ from killdeer_coordinator.store.schema import (
     hosts,
     letters,
     limits,
+    lines,
+    notes,
     permits,
+    readings,
     runs,
     strikes,
 )
@@ -47,6 +51,12 @@ def _put(table: Table, key: str, columns: Iterable[str], unless: ColumnElement[b
 
 def _but(table: Table, *fixed: str) -> list[str]:
     return [column.name for column in table.columns if column.name not in fixed]
+
+
+def _delete_old(table: Table, time: str) -> Delete:
+    """In batches: a long delete would keep decisions waiting."""
+    old = select(table.c.number).where(table.c[time] < bindparam("before_ms"))
+    return delete(table).where(table.c.number.in_(old.order_by(table.c[time]).limit(bindparam("batch"))))
 
 
 # --- the fleet row ----------------------------------------------------------------------------------------
@@ -161,15 +171,7 @@ RUNS_OF_COMMANDS = select(strikes.c.command_id, strikes.c.run_id).where(
     strikes.c.command_id.in_(bindparam("command_ids", expanding=True))
 )
 APPEND_EVIDENCE = insert(evidence).returning(evidence.c.number, sort_by_parameter_order=True)
-# In batches: a long delete would keep decisions waiting.
-DELETE_OLD_EVIDENCE = delete(evidence).where(
-    evidence.c.number.in_(
-        select(evidence.c.number)
-        .where(evidence.c.received_ms < bindparam("before_ms"))
-        .order_by(evidence.c.received_ms)
-        .limit(bindparam("batch"))
-    )
-)
+DELETE_OLD_EVIDENCE = _delete_old(evidence, "received_ms")
 READ_EVIDENCE = select(evidence)
 APPEND_DEATHS = insert(deaths)
 DEATHS_IN_EVIDENCE = select(evidence, deaths.c.unit, deaths.c.service).join_from(evidence, deaths)
@@ -191,6 +193,39 @@ OLDEST_OF_HOST = (
     select(evidence.c.received_ms).where(evidence.c.host == bindparam("host")).order_by(evidence.c.number).limit(1)
 )
 SPAN_OF_EVIDENCE = select(func.min(evidence.c.number), func.max(evidence.c.number))
+
+# --- the record of a run ----------------------------------------------------------------------------------
+
+APPEND_READINGS = insert(readings)
+APPEND_LINES = insert(lines)
+APPEND_NOTE = insert(notes)
+DELETE_OLD_READINGS = _delete_old(readings, "at_ms")
+DELETE_OLD_LINES = _delete_old(lines, "at_ms")
+COUNT_READINGS = (
+    select(readings.c.probe, func.count().label("taken"))
+    .where(readings.c.run_id == bindparam("run_id"))
+    .group_by(readings.c.probe)
+)
+READINGS_OF_RUN = (
+    select(readings).where(readings.c.run_id == bindparam("run_id")).order_by(readings.c.at_ms, readings.c.number)
+)
+_IN_TURN = (
+    select(readings, (func.row_number().over(order_by=(readings.c.at_ms, readings.c.number)) - 1).label("turn"))
+    .where(readings.c.run_id == bindparam("run_id"), readings.c.probe == bindparam("probe"))
+    .subquery()
+)
+# Of the `taken` readings of a probe, `kept`, as far from each other as that allows; the first is one of them.
+THINNED_READINGS = select(_IN_TURN).where(
+    (_IN_TURN.c.turn * bindparam("kept")) % bindparam("taken") < bindparam("kept")
+)
+LINES_OF_RUN = select(lines).where(lines.c.run_id == bindparam("run_id")).order_by(lines.c.number)
+NOTES_OF_RUN = select(notes).where(notes.c.run_id == bindparam("run_id")).order_by(notes.c.number)
+EARLIER_RUNS = (
+    select(runs)
+    .where(runs.c.experiment == bindparam("experiment"), runs.c.number < bindparam("number"))
+    .order_by(runs.c.number.desc())
+    .limit(bindparam("limit"))
+)
 
 # --- for people -------------------------------------------------------------------------------------------
 

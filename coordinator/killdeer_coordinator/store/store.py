@@ -9,13 +9,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, Delete, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from killdeer.v1.operator_pb2 import AuditEntry, Explanation, RunView, WatchEventsResponse
+from killdeer.v1.operator_pb2 import (
+    AuditEntry,
+    Explanation,
+    GetReportResponse,
+    LogLine,
+    RunView,
+    WatchEventsResponse,
+)
+from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import KernelEvent, StorePosition
 from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter, PutHalt, PutRun, ReleaseHalts
-from killdeer_coordinator.store import books, explaining, migrate, queries, rows, statements
+from killdeer_coordinator.store import books, explaining, migrate, queries, record, rows, statements
 from killdeer_coordinator.store.database import Database, failure
 from killdeer_coordinator.store.deaths import ANY, Wanted, death_values
 from killdeer_coordinator.store.errors import StoreFailure
@@ -25,6 +33,7 @@ from killdeer_coordinator.store.sqlite import REMEDY, name_of, open_sqlite
 _WAKING = (PutHalt, ReleaseHalts, PutRun)
 
 EVIDENCE_BATCH = 5_000
+_OLD = (statements.DELETE_OLD_EVIDENCE, statements.DELETE_OLD_READINGS, statements.DELETE_OLD_LINES)
 DAY_MS = 24 * 3_600_000
 
 A = TypeVar("A")
@@ -163,14 +172,22 @@ class Store:
                 connection.execute(statements.APPEND_DEATHS, died)
         return kept
 
+    def append_record(self, run_id: str, readings: Sequence[Reading], lines: Sequence[LogLine]) -> None:
+        """All of them, or none. Nobody follows them by number, so they wait for no decision."""
+        if readings or lines:
+            with self._deciding("append a record to") as connection:
+                record.append(connection, run_id, readings, lines)
+
     def retain(self, days: int) -> int:
-        """Deletes evidence older than that, in batches that let decisions through; how many events went."""
+        """Deletes events, readings and lines older than that, in batches that let decisions through; how many."""
+        return sum(self._delete_old(old, days) for old in _OLD)
+
+    def _delete_old(self, old: Delete, days: int) -> int:
         total = 0
         while True:
             with self._deciding("delete old evidence from") as connection:
                 before_ms = self._clock(connection) - days * DAY_MS
-                batch = {"before_ms": before_ms, "batch": EVIDENCE_BATCH}
-                deleted = connection.execute(statements.DELETE_OLD_EVIDENCE, batch).rowcount
+                deleted = connection.execute(old, {"before_ms": before_ms, "batch": EVIDENCE_BATCH}).rowcount
             total += deleted
             if deleted < EVIDENCE_BATCH:
                 return total
@@ -190,6 +207,11 @@ class Store:
         """Raises NoSuchRun, AmbiguousRun."""
         with self._asking() as connection:
             return queries.run_id(connection, run)
+
+    def report(self, run: str) -> GetReportResponse:
+        """Raises NoSuchRun, AmbiguousRun."""
+        with self._asking() as connection:
+            return record.report(connection, run)
 
     def audit(self, limit: int = 0) -> list[AuditEntry]:
         with self._asking() as connection:

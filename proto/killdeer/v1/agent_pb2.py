@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from killdeer.v1 import process_pb2 as killdeer_dot_v1_dot_process__pb2
+from killdeer.v1 import probe_pb2 as killdeer_dot_v1_dot_probe__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17killdeer/v1/agent.proto\x12\x0bkilldeer.v1\x1a\x19killdeer/v1/process.proto\"\xcc\x02\n\x0e\x43onnectRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.killdeer.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.killdeer.v1.HeartbeatH\x00\x12-\n\ncandidates\x18\x03 \x01(\x0b\x32\x17.killdeer.v1.CandidatesH\x00\x12\x32\n\rstrike_update\x18\x04 \x01(\x0b\x32\x19.killdeer.v1.StrikeUpdateH\x00\x12)\n\x08\x65vidence\x18\x05 \x01(\x0b\x32\x15.killdeer.v1.EvidenceH\x00\x12(\n\x08halt_ack\x18\x06 \x01(\x0b\x32\x14.killdeer.v1.HaltAckH\x00\x12\'\n\x07goodbye\x18\x07 \x01(\x0b\x32\x14.killdeer.v1.GoodbyeH\x00\x42\x07\n\x05\x66rame\"\xfe\x02\n\x0f\x43onnectResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.killdeer.v1.WelcomeH\x00\x12\x32\n\rlease_renewal\x18\x02 \x01(\x0b\x32\x19.killdeer.v1.LeaseRenewalH\x00\x12!\n\x04scan\x18\x03 \x01(\x0b\x32\x11.killdeer.v1.ScanH\x00\x12%\n\x06strike\x18\x04 \x01(\x0b\x32\x13.killdeer.v1.StrikeH\x00\x12%\n\x06revert\x18\x05 \x01(\x0b\x32\x13.killdeer.v1.RevertH\x00\x12!\n\x04halt\x18\x06 \x01(\x0b\x32\x11.killdeer.v1.HaltH\x00\x12#\n\x05rearm\x18\x07 \x01(\x0b\x32\x12.killdeer.v1.RearmH\x00\x12\x1f\n\x03\x61\x63k\x18\x08 \x01(\x0b\x32\x10.killdeer.v1.AckH\x00\x12+\n\tdismissal\x18\t \x01(\x0b\x32\x16.killdeer.v1.DismissalH\x00\x42\x07\n\x05\x66rame\"\xce\x03\n\x05Hello\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12.\n\x06labels\x18\x04 \x03(\x0b\x32\x1e.killdeer.v1.Hello.LabelsEntry\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\x12,\n\x08\x65vidence\x18\x07 \x01(\x0e\x32\x1a.killdeer.v1.EvidenceLevel\x12\x17\n\x0f\x65vidence_detail\x18\x08 \x01(\t\x12+\n\x0f\x63\x61nnot_evaluate\x18\t \x03(\x0e\x32\x12.killdeer.v1.Field\x12#\n\x05halts\x18\n \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12\x15\n\ropen_commands\x18\x0b \x03(\t\x12,\n\x08position\x18\x0c \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12\x0f\n\x07has_rtc\x18\r \x01(\x08\x12\x15\n\rguard_version\x18\x0e \x01(\t\x12\x0f\n\x07problem\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x01\n\tHeartbeat\x12\x15\n\rstamp_boot_ns\x18\x01 \x01(\x04\x12\x0f\n\x07load_1m\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x03 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x04 \x01(\x01\x12\x17\n\x0fmemory_pressure\x18\x05 \x01(\x01\x12\x14\n\x0creverts_left\x18\x06 \x03(\t\x12\x13\n\x0b\x65vents_lost\x18\x07 \x01(\x04\x12\x16\n\x0ehalted_locally\x18\x08 \x01(\x08\x12\x15\n\rguard_version\x18\t \x01(\t\"\xe2\x01\n\nCandidates\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12*\n\ncandidates\x18\x02 \x03(\x0b\x32\x16.killdeer.v1.Candidate\x12\x15\n\rguard_version\x18\x03 \x01(\t\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x16\n\x0e\x66\x61ilure_detail\x18\x05 \x01(\t\x12\x15\n\rbegun_boot_ns\x18\x06 \x01(\x04\x12+\n\x08services\x18\x07 \x03(\x0b\x32\x19.killdeer.v1.ServiceCount\".\n\x0cServiceCount\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\r\"\x93\x03\n\x0cStrikeUpdate\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.killdeer.v1.StrikeState\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12 \n\x05\x62lows\x18\x06 \x03(\x0b\x32\x11.killdeer.v1.Blow\x12\x1f\n\x04\x65xit\x18\x07 \x01(\x0b\x32\x11.killdeer.v1.Exit\x12)\n\tsuccessor\x18\x08 \x01(\x0b\x32\x16.killdeer.v1.Successor\x12\x0f\n\x07used_up\x18\t \x01(\x08\x12\x13\n\x0b\x65\x66\x66\x65\x63t_open\x18\n \x01(\x08\x12\x0f\n\x07\x63hanged\x18\x0b \x01(\x08\x12\x12\n\nat_boot_ns\x18\x0c \x01(\x04\x12\x13\n\x0b\x65vents_lost\x18\r \x01(\x04\x12\x0f\n\x07settled\x18\x0e \x01(\x08\x12\x11\n\tcut_short\x18\x0f \x01(\x08\x12\x0f\n\x07stopped\x18\x10 \x01(\x08\"4\n\x08\x45vidence\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.killdeer.v1.KernelEvent\"a\n\x07HaltAck\x12\x0f\n\x07halt_id\x18\x01 \x01(\t\x12%\n\x05stage\x18\x02 \x01(\x0e\x32\x16.killdeer.v1.HaltStage\x12\x10\n\x08reverted\x18\x03 \x01(\r\x12\x0c\n\x04left\x18\x04 \x03(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xbc\x01\n\x07Welcome\x12#\n\x05halts\x18\x01 \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x10\n\x08lease_ms\x18\x03 \x01(\x04\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12%\n\x04open\x18\x05 \x03(\x0b\x32\x17.killdeer.v1.OpenStrike\x12\x14\n\x0cheartbeat_ms\x18\x06 \x01(\x04\"~\n\nOpenStrike\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12%\n\x06victim\x18\x02 \x01(\x0b\x32\x15.killdeer.v1.Identity\x12#\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x10\n\x08\x64oubtful\x18\x04 \x01(\x08\"\x8e\x01\n\x0cLeaseRenewal\x12\x19\n\x11heartbeat_boot_ns\x18\x01 \x01(\x04\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12#\n\x05halts\x18\x03 \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\"z\n\x04Scan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12\'\n\x08selector\x18\x02 \x01(\x0b\x32\x15.killdeer.v1.Selector\x12#\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\"\xe9\x02\n\x06Strike\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\trun_fence\x18\x03 \x01(\x04\x12\x11\n\tpermit_id\x18\x04 \x01(\t\x12%\n\x06victim\x18\x05 \x01(\x0b\x32\x15.killdeer.v1.Identity\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\'\n\x08selector\x18\x07 \x01(\x0b\x32\x15.killdeer.v1.Selector\x12#\n\x06\x61\x63tion\x18\x08 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x19\n\x11not_after_boot_ns\x18\t \x01(\x04\x12\x14\n\x0chalts_digest\x18\n \x01(\t\x12,\n\x08position\x18\x0b \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12\x19\n\x11recover_within_ms\x18\x0c \x01(\x04\x12\x15\n\rstable_for_ms\x18\r \x01(\x04\"\x1c\n\x06Revert\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"-\n\x04Halt\x12%\n\x04halt\x18\x01 \x01(\x0b\x32\x17.killdeer.v1.HaltRecord\"%\n\x05Rearm\x12\x10\n\x08released\x18\x01 \x03(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x04\"X\n\tDismissal\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x04*a\n\rEvidenceLevel\x12\x1e\n\x1a\x45VIDENCE_LEVEL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45VIDENCE_LEVEL_PIDFD\x10\x01\x12\x16\n\x12\x45VIDENCE_LEVEL_BPF\x10\x02*X\n\tHaltStage\x12\x1a\n\x16HALT_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12HALT_STAGE_STOPPED\x10\x01\x12\x17\n\x13HALT_STAGE_REVERTED\x10\x02\x32X\n\x0c\x41gentService\x12H\n\x07\x43onnect\x12\x1b.killdeer.v1.ConnectRequest\x1a\x1c.killdeer.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17killdeer/v1/agent.proto\x12\x0bkilldeer.v1\x1a\x19killdeer/v1/process.proto\x1a\x17killdeer/v1/probe.proto\"\xfe\x02\n\x0e\x43onnectRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.killdeer.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.killdeer.v1.HeartbeatH\x00\x12-\n\ncandidates\x18\x03 \x01(\x0b\x32\x17.killdeer.v1.CandidatesH\x00\x12\x32\n\rstrike_update\x18\x04 \x01(\x0b\x32\x19.killdeer.v1.StrikeUpdateH\x00\x12)\n\x08\x65vidence\x18\x05 \x01(\x0b\x32\x15.killdeer.v1.EvidenceH\x00\x12(\n\x08halt_ack\x18\x06 \x01(\x0b\x32\x14.killdeer.v1.HaltAckH\x00\x12\'\n\x07goodbye\x18\x07 \x01(\x0b\x32\x14.killdeer.v1.GoodbyeH\x00\x12\x30\n\x0cunit_started\x18\x08 \x01(\x0b\x32\x18.killdeer.v1.UnitStartedH\x00\x42\x07\n\x05\x66rame\"\xac\x03\n\x0f\x43onnectResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.killdeer.v1.WelcomeH\x00\x12\x32\n\rlease_renewal\x18\x02 \x01(\x0b\x32\x19.killdeer.v1.LeaseRenewalH\x00\x12!\n\x04scan\x18\x03 \x01(\x0b\x32\x11.killdeer.v1.ScanH\x00\x12%\n\x06strike\x18\x04 \x01(\x0b\x32\x13.killdeer.v1.StrikeH\x00\x12%\n\x06revert\x18\x05 \x01(\x0b\x32\x13.killdeer.v1.RevertH\x00\x12!\n\x04halt\x18\x06 \x01(\x0b\x32\x11.killdeer.v1.HaltH\x00\x12#\n\x05rearm\x18\x07 \x01(\x0b\x32\x12.killdeer.v1.RearmH\x00\x12\x1f\n\x03\x61\x63k\x18\x08 \x01(\x0b\x32\x10.killdeer.v1.AckH\x00\x12+\n\tdismissal\x18\t \x01(\x0b\x32\x16.killdeer.v1.DismissalH\x00\x12,\n\nstart_unit\x18\n \x01(\x0b\x32\x16.killdeer.v1.StartUnitH\x00\x42\x07\n\x05\x66rame\"\xce\x03\n\x05Hello\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12.\n\x06labels\x18\x04 \x03(\x0b\x32\x1e.killdeer.v1.Hello.LabelsEntry\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\x12,\n\x08\x65vidence\x18\x07 \x01(\x0e\x32\x1a.killdeer.v1.EvidenceLevel\x12\x17\n\x0f\x65vidence_detail\x18\x08 \x01(\t\x12+\n\x0f\x63\x61nnot_evaluate\x18\t \x03(\x0e\x32\x12.killdeer.v1.Field\x12#\n\x05halts\x18\n \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12\x15\n\ropen_commands\x18\x0b \x03(\t\x12,\n\x08position\x18\x0c \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12\x0f\n\x07has_rtc\x18\r \x01(\x08\x12\x15\n\rguard_version\x18\x0e \x01(\t\x12\x0f\n\x07problem\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x01\n\tHeartbeat\x12\x15\n\rstamp_boot_ns\x18\x01 \x01(\x04\x12\x0f\n\x07load_1m\x18\x02 \x01(\x01\x12\x13\n\x0b\x63pu_percent\x18\x03 \x01(\x01\x12\x16\n\x0ememory_percent\x18\x04 \x01(\x01\x12\x17\n\x0fmemory_pressure\x18\x05 \x01(\x01\x12\x14\n\x0creverts_left\x18\x06 \x03(\t\x12\x13\n\x0b\x65vents_lost\x18\x07 \x01(\x04\x12\x16\n\x0ehalted_locally\x18\x08 \x01(\x08\x12\x15\n\rguard_version\x18\t \x01(\t\"\xe2\x01\n\nCandidates\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12*\n\ncandidates\x18\x02 \x03(\x0b\x32\x16.killdeer.v1.Candidate\x12\x15\n\rguard_version\x18\x03 \x01(\t\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x16\n\x0e\x66\x61ilure_detail\x18\x05 \x01(\t\x12\x15\n\rbegun_boot_ns\x18\x06 \x01(\x04\x12+\n\x08services\x18\x07 \x03(\x0b\x32\x19.killdeer.v1.ServiceCount\".\n\x0cServiceCount\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\r\"\xab\x03\n\x0cStrikeUpdate\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.killdeer.v1.StrikeState\x12#\n\x06reason\x18\x04 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12 \n\x05\x62lows\x18\x06 \x03(\x0b\x32\x11.killdeer.v1.Blow\x12\x1f\n\x04\x65xit\x18\x07 \x01(\x0b\x32\x11.killdeer.v1.Exit\x12)\n\tsuccessor\x18\x08 \x01(\x0b\x32\x16.killdeer.v1.Successor\x12\x0f\n\x07used_up\x18\t \x01(\x08\x12\x13\n\x0b\x65\x66\x66\x65\x63t_open\x18\n \x01(\x08\x12\x0f\n\x07\x63hanged\x18\x0b \x01(\x08\x12\x12\n\nat_boot_ns\x18\x0c \x01(\x04\x12\x13\n\x0b\x65vents_lost\x18\r \x01(\x04\x12\x0f\n\x07settled\x18\x0e \x01(\x08\x12\x11\n\tcut_short\x18\x0f \x01(\x08\x12\x0f\n\x07stopped\x18\x10 \x01(\x08\x12\x16\n\x0eready_after_ns\x18\x11 \x01(\x04\"4\n\x08\x45vidence\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.killdeer.v1.KernelEvent\"a\n\x07HaltAck\x12\x0f\n\x07halt_id\x18\x01 \x01(\t\x12%\n\x05stage\x18\x02 \x01(\x0e\x32\x16.killdeer.v1.HaltStage\x12\x10\n\x08reverted\x18\x03 \x01(\r\x12\x0c\n\x04left\x18\x04 \x03(\t\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xbc\x01\n\x07Welcome\x12#\n\x05halts\x18\x01 \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x10\n\x08lease_ms\x18\x03 \x01(\x04\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12%\n\x04open\x18\x05 \x03(\x0b\x32\x17.killdeer.v1.OpenStrike\x12\x14\n\x0cheartbeat_ms\x18\x06 \x01(\x04\"~\n\nOpenStrike\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12%\n\x06victim\x18\x02 \x01(\x0b\x32\x15.killdeer.v1.Identity\x12#\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x10\n\x08\x64oubtful\x18\x04 \x01(\x08\"\x8e\x01\n\x0cLeaseRenewal\x12\x19\n\x11heartbeat_boot_ns\x18\x01 \x01(\x04\x12\x10\n\x08lease_ms\x18\x02 \x01(\x04\x12#\n\x05halts\x18\x03 \x01(\x0b\x32\x14.killdeer.v1.HaltSet\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\"z\n\x04Scan\x12\x0f\n\x07scan_id\x18\x01 \x01(\t\x12\'\n\x08selector\x18\x02 \x01(\x0b\x32\x15.killdeer.v1.Selector\x12#\n\x06\x61\x63tion\x18\x03 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\"\x8c\x03\n\x06Strike\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x11\n\trun_fence\x18\x03 \x01(\x04\x12\x11\n\tpermit_id\x18\x04 \x01(\t\x12%\n\x06victim\x18\x05 \x01(\x0b\x32\x15.killdeer.v1.Identity\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\'\n\x08selector\x18\x07 \x01(\x0b\x32\x15.killdeer.v1.Selector\x12#\n\x06\x61\x63tion\x18\x08 \x01(\x0b\x32\x13.killdeer.v1.Action\x12\x19\n\x11not_after_boot_ns\x18\t \x01(\x04\x12\x14\n\x0chalts_digest\x18\n \x01(\t\x12,\n\x08position\x18\x0b \x01(\x0b\x32\x1a.killdeer.v1.StorePosition\x12\x19\n\x11recover_within_ms\x18\x0c \x01(\x04\x12\x15\n\rstable_for_ms\x18\r \x01(\x04\x12!\n\x05ready\x18\x0e \x01(\x0b\x32\x12.killdeer.v1.Probe\"\x1c\n\x06Revert\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"=\n\tStartUnit\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0b\n\x03\x61sk\x18\x03 \x01(\t\"+\n\x0bUnitStarted\x12\x0b\n\x03\x61sk\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"-\n\x04Halt\x12%\n\x04halt\x18\x01 \x01(\x0b\x32\x17.killdeer.v1.HaltRecord\"%\n\x05Rearm\x12\x10\n\x08released\x18\x01 \x03(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\"\x15\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x04\"X\n\tDismissal\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.killdeer.v1.Reason\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x04*a\n\rEvidenceLevel\x12\x1e\n\x1a\x45VIDENCE_LEVEL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45VIDENCE_LEVEL_PIDFD\x10\x01\x12\x16\n\x12\x45VIDENCE_LEVEL_BPF\x10\x02*X\n\tHaltStage\x12\x1a\n\x16HALT_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12HALT_STAGE_STOPPED\x10\x01\x12\x17\n\x13HALT_STAGE_REVERTED\x10\x02\x32X\n\x0c\x41gentService\x12H\n\x07\x43onnect\x12\x1b.killdeer.v1.ConnectRequest\x1a\x1c.killdeer.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,52 +35,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_EVIDENCELEVEL']._serialized_start=3510
-  _globals['_EVIDENCELEVEL']._serialized_end=3607
-  _globals['_HALTSTAGE']._serialized_start=3609
-  _globals['_HALTSTAGE']._serialized_end=3697
-  _globals['_CONNECTREQUEST']._serialized_start=68
-  _globals['_CONNECTREQUEST']._serialized_end=400
-  _globals['_CONNECTRESPONSE']._serialized_start=403
-  _globals['_CONNECTRESPONSE']._serialized_end=785
-  _globals['_HELLO']._serialized_start=788
-  _globals['_HELLO']._serialized_end=1250
-  _globals['_HELLO_LABELSENTRY']._serialized_start=1205
-  _globals['_HELLO_LABELSENTRY']._serialized_end=1250
-  _globals['_HEARTBEAT']._serialized_start=1253
-  _globals['_HEARTBEAT']._serialized_end=1464
-  _globals['_CANDIDATES']._serialized_start=1467
-  _globals['_CANDIDATES']._serialized_end=1693
-  _globals['_SERVICECOUNT']._serialized_start=1695
-  _globals['_SERVICECOUNT']._serialized_end=1741
-  _globals['_STRIKEUPDATE']._serialized_start=1744
-  _globals['_STRIKEUPDATE']._serialized_end=2147
-  _globals['_EVIDENCE']._serialized_start=2149
-  _globals['_EVIDENCE']._serialized_end=2201
-  _globals['_HALTACK']._serialized_start=2203
-  _globals['_HALTACK']._serialized_end=2300
-  _globals['_GOODBYE']._serialized_start=2302
-  _globals['_GOODBYE']._serialized_end=2327
-  _globals['_WELCOME']._serialized_start=2330
-  _globals['_WELCOME']._serialized_end=2518
-  _globals['_OPENSTRIKE']._serialized_start=2520
-  _globals['_OPENSTRIKE']._serialized_end=2646
-  _globals['_LEASERENEWAL']._serialized_start=2649
-  _globals['_LEASERENEWAL']._serialized_end=2791
-  _globals['_SCAN']._serialized_start=2793
-  _globals['_SCAN']._serialized_end=2915
-  _globals['_STRIKE']._serialized_start=2918
-  _globals['_STRIKE']._serialized_end=3279
-  _globals['_REVERT']._serialized_start=3281
-  _globals['_REVERT']._serialized_end=3309
-  _globals['_HALT']._serialized_start=3311
-  _globals['_HALT']._serialized_end=3356
-  _globals['_REARM']._serialized_start=3358
-  _globals['_REARM']._serialized_end=3395
-  _globals['_ACK']._serialized_start=3397
-  _globals['_ACK']._serialized_end=3418
-  _globals['_DISMISSAL']._serialized_start=3420
-  _globals['_DISMISSAL']._serialized_end=3508
-  _globals['_AGENTSERVICE']._serialized_start=3699
-  _globals['_AGENTSERVICE']._serialized_end=3787
+  _globals['_EVIDENCELEVEL']._serialized_start=3798
+  _globals['_EVIDENCELEVEL']._serialized_end=3895
+  _globals['_HALTSTAGE']._serialized_start=3897
+  _globals['_HALTSTAGE']._serialized_end=3985
+  _globals['_CONNECTREQUEST']._serialized_start=93
+  _globals['_CONNECTREQUEST']._serialized_end=475
+  _globals['_CONNECTRESPONSE']._serialized_start=478
+  _globals['_CONNECTRESPONSE']._serialized_end=906
+  _globals['_HELLO']._serialized_start=909
+  _globals['_HELLO']._serialized_end=1371
+  _globals['_HELLO_LABELSENTRY']._serialized_start=1326
+  _globals['_HELLO_LABELSENTRY']._serialized_end=1371
+  _globals['_HEARTBEAT']._serialized_start=1374
+  _globals['_HEARTBEAT']._serialized_end=1585
+  _globals['_CANDIDATES']._serialized_start=1588
+  _globals['_CANDIDATES']._serialized_end=1814
+  _globals['_SERVICECOUNT']._serialized_start=1816
+  _globals['_SERVICECOUNT']._serialized_end=1862
+  _globals['_STRIKEUPDATE']._serialized_start=1865
+  _globals['_STRIKEUPDATE']._serialized_end=2292
+  _globals['_EVIDENCE']._serialized_start=2294
+  _globals['_EVIDENCE']._serialized_end=2346
+  _globals['_HALTACK']._serialized_start=2348
+  _globals['_HALTACK']._serialized_end=2445
+  _globals['_GOODBYE']._serialized_start=2447
+  _globals['_GOODBYE']._serialized_end=2472
+  _globals['_WELCOME']._serialized_start=2475
+  _globals['_WELCOME']._serialized_end=2663
+  _globals['_OPENSTRIKE']._serialized_start=2665
+  _globals['_OPENSTRIKE']._serialized_end=2791
+  _globals['_LEASERENEWAL']._serialized_start=2794
+  _globals['_LEASERENEWAL']._serialized_end=2936
+  _globals['_SCAN']._serialized_start=2938
+  _globals['_SCAN']._serialized_end=3060
+  _globals['_STRIKE']._serialized_start=3063
+  _globals['_STRIKE']._serialized_end=3459
+  _globals['_REVERT']._serialized_start=3461
+  _globals['_REVERT']._serialized_end=3489
+  _globals['_STARTUNIT']._serialized_start=3491
+  _globals['_STARTUNIT']._serialized_end=3552
+  _globals['_UNITSTARTED']._serialized_start=3554
+  _globals['_UNITSTARTED']._serialized_end=3597
+  _globals['_HALT']._serialized_start=3599
+  _globals['_HALT']._serialized_end=3644
+  _globals['_REARM']._serialized_start=3646
+  _globals['_REARM']._serialized_end=3683
+  _globals['_ACK']._serialized_start=3685
+  _globals['_ACK']._serialized_end=3706
+  _globals['_DISMISSAL']._serialized_start=3708
+  _globals['_DISMISSAL']._serialized_end=3796
+  _globals['_AGENTSERVICE']._serialized_start=3987
+  _globals['_AGENTSERVICE']._serialized_end=4075
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from killdeer.v1 import process_pb2 as _process_pb2
+from killdeer.v1 import probe_pb2 as _probe_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -27,7 +28,7 @@ HALT_STAGE_STOPPED: HaltStage
 HALT_STAGE_REVERTED: HaltStage
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "candidates", "strike_update", "evidence", "halt_ack", "goodbye")
+    __slots__ = ("hello", "heartbeat", "candidates", "strike_update", "evidence", "halt_ack", "goodbye", "unit_started")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,7 @@ class ConnectRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     HALT_ACK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_STARTED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     candidates: Candidates
@@ -42,10 +44,11 @@ class ConnectRequest(_message.Message):
     evidence: Evidence
     halt_ack: HaltAck
     goodbye: Goodbye
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., candidates: _Optional[_Union[Candidates, _Mapping]] = ..., strike_update: _Optional[_Union[StrikeUpdate, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., halt_ack: _Optional[_Union[HaltAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    unit_started: UnitStarted
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., candidates: _Optional[_Union[Candidates, _Mapping]] = ..., strike_update: _Optional[_Union[StrikeUpdate, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., halt_ack: _Optional[_Union[HaltAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., unit_started: _Optional[_Union[UnitStarted, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "lease_renewal", "scan", "strike", "revert", "halt", "rearm", "ack", "dismissal")
+    __slots__ = ("welcome", "lease_renewal", "scan", "strike", "revert", "halt", "rearm", "ack", "dismissal", "start_unit")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LEASE_RENEWAL_FIELD_NUMBER: _ClassVar[int]
     SCAN_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +58,7 @@ class ConnectResponse(_message.Message):
     REARM_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     DISMISSAL_FIELD_NUMBER: _ClassVar[int]
+    START_UNIT_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     lease_renewal: LeaseRenewal
     scan: Scan
@@ -64,7 +68,8 @@ class ConnectResponse(_message.Message):
     rearm: Rearm
     ack: Ack
     dismissal: Dismissal
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease_renewal: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., scan: _Optional[_Union[Scan, _Mapping]] = ..., strike: _Optional[_Union[Strike, _Mapping]] = ..., revert: _Optional[_Union[Revert, _Mapping]] = ..., halt: _Optional[_Union[Halt, _Mapping]] = ..., rearm: _Optional[_Union[Rearm, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., dismissal: _Optional[_Union[Dismissal, _Mapping]] = ...) -> None: ...
+    start_unit: StartUnit
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease_renewal: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., scan: _Optional[_Union[Scan, _Mapping]] = ..., strike: _Optional[_Union[Strike, _Mapping]] = ..., revert: _Optional[_Union[Revert, _Mapping]] = ..., halt: _Optional[_Union[Halt, _Mapping]] = ..., rearm: _Optional[_Union[Rearm, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., dismissal: _Optional[_Union[Dismissal, _Mapping]] = ..., start_unit: _Optional[_Union[StartUnit, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host", "boot_id", "session", "labels", "version", "kernel", "evidence", "evidence_detail", "cannot_evaluate", "halts", "open_commands", "position", "has_rtc", "guard_version", "problem")
@@ -156,7 +161,7 @@ class ServiceCount(_message.Message):
     def __init__(self, service: _Optional[str] = ..., ready: _Optional[int] = ...) -> None: ...
 
 class StrikeUpdate(_message.Message):
-    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled", "cut_short", "stopped")
+    __slots__ = ("number", "command_id", "state", "reason", "detail", "blows", "exit", "successor", "used_up", "effect_open", "changed", "at_boot_ns", "events_lost", "settled", "cut_short", "stopped", "ready_after_ns")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +178,7 @@ class StrikeUpdate(_message.Message):
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
     STOPPED_FIELD_NUMBER: _ClassVar[int]
+    READY_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
     number: int
     command_id: str
     state: _process_pb2.StrikeState
@@ -189,7 +195,8 @@ class StrikeUpdate(_message.Message):
     settled: bool
     cut_short: bool
     stopped: bool
-    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ..., cut_short: _Optional[bool] = ..., stopped: _Optional[bool] = ...) -> None: ...
+    ready_after_ns: int
+    def __init__(self, number: _Optional[int] = ..., command_id: _Optional[str] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., used_up: _Optional[bool] = ..., effect_open: _Optional[bool] = ..., changed: _Optional[bool] = ..., at_boot_ns: _Optional[int] = ..., events_lost: _Optional[int] = ..., settled: _Optional[bool] = ..., cut_short: _Optional[bool] = ..., stopped: _Optional[bool] = ..., ready_after_ns: _Optional[int] = ...) -> None: ...
 
 class Evidence(_message.Message):
     __slots__ = ("events",)
@@ -268,7 +275,7 @@ class Scan(_message.Message):
     def __init__(self, scan_id: _Optional[str] = ..., selector: _Optional[_Union[_process_pb2.Selector, _Mapping]] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class Strike(_message.Message):
-    __slots__ = ("command_id", "run_id", "run_fence", "permit_id", "victim", "service", "selector", "action", "not_after_boot_ns", "halts_digest", "position", "recover_within_ms", "stable_for_ms")
+    __slots__ = ("command_id", "run_id", "run_fence", "permit_id", "victim", "service", "selector", "action", "not_after_boot_ns", "halts_digest", "position", "recover_within_ms", "stable_for_ms", "ready")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +289,7 @@ class Strike(_message.Message):
     POSITION_FIELD_NUMBER: _ClassVar[int]
     RECOVER_WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
     STABLE_FOR_MS_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     run_id: str
     run_fence: int
@@ -295,13 +303,32 @@ class Strike(_message.Message):
     position: _process_pb2.StorePosition
     recover_within_ms: int
     stable_for_ms: int
-    def __init__(self, command_id: _Optional[str] = ..., run_id: _Optional[str] = ..., run_fence: _Optional[int] = ..., permit_id: _Optional[str] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., selector: _Optional[_Union[_process_pb2.Selector, _Mapping]] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., not_after_boot_ns: _Optional[int] = ..., halts_digest: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., recover_within_ms: _Optional[int] = ..., stable_for_ms: _Optional[int] = ...) -> None: ...
+    ready: _probe_pb2.Probe
+    def __init__(self, command_id: _Optional[str] = ..., run_id: _Optional[str] = ..., run_fence: _Optional[int] = ..., permit_id: _Optional[str] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., selector: _Optional[_Union[_process_pb2.Selector, _Mapping]] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., not_after_boot_ns: _Optional[int] = ..., halts_digest: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., recover_within_ms: _Optional[int] = ..., stable_for_ms: _Optional[int] = ..., ready: _Optional[_Union[_probe_pb2.Probe, _Mapping]] = ...) -> None: ...
 
 class Revert(_message.Message):
     __slots__ = ("command_id",)
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     def __init__(self, command_id: _Optional[str] = ...) -> None: ...
+
+class StartUnit(_message.Message):
+    __slots__ = ("command_id", "service", "ask")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    ASK_FIELD_NUMBER: _ClassVar[int]
+    command_id: str
+    service: str
+    ask: str
+    def __init__(self, command_id: _Optional[str] = ..., service: _Optional[str] = ..., ask: _Optional[str] = ...) -> None: ...
+
+class UnitStarted(_message.Message):
+    __slots__ = ("ask", "problem")
+    ASK_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    ask: str
+    problem: str
+    def __init__(self, ask: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Halt(_message.Message):
     __slots__ = ("halt",)

@@ -1,5 +1,6 @@
 from killdeer.v1 import process_pb2 as _process_pb2
 from killdeer.v1 import agent_pb2 as _agent_pb2
+from killdeer.v1 import probe_pb2 as _probe_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -25,6 +26,17 @@ class RunVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_VERDICT_NOT_RECOVERED: _ClassVar[RunVerdict]
     RUN_VERDICT_ABORTED: _ClassVar[RunVerdict]
     RUN_VERDICT_HALTED: _ClassVar[RunVerdict]
+    RUN_VERDICT_REFUSED: _ClassVar[RunVerdict]
+
+class RunPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUN_PHASE_UNSPECIFIED: _ClassVar[RunPhase]
+    RUN_PHASE_LOADING: _ClassVar[RunPhase]
+    RUN_PHASE_BASELINE: _ClassVar[RunPhase]
+    RUN_PHASE_WAVES: _ClassVar[RunPhase]
+    RUN_PHASE_GATE: _ClassVar[RunPhase]
+    RUN_PHASE_RECOVERY: _ClassVar[RunPhase]
+    RUN_PHASE_CLOSING: _ClassVar[RunPhase]
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_RUNNING: RunState
 RUN_STATE_ABORTING: RunState
@@ -36,6 +48,14 @@ RUN_VERDICT_INCONCLUSIVE: RunVerdict
 RUN_VERDICT_NOT_RECOVERED: RunVerdict
 RUN_VERDICT_ABORTED: RunVerdict
 RUN_VERDICT_HALTED: RunVerdict
+RUN_VERDICT_REFUSED: RunVerdict
+RUN_PHASE_UNSPECIFIED: RunPhase
+RUN_PHASE_LOADING: RunPhase
+RUN_PHASE_BASELINE: RunPhase
+RUN_PHASE_WAVES: RunPhase
+RUN_PHASE_GATE: RunPhase
+RUN_PHASE_RECOVERY: RunPhase
+RUN_PHASE_CLOSING: RunPhase
 
 class PlanRequest(_message.Message):
     __slots__ = ("source", "file", "seed")
@@ -140,7 +160,7 @@ class RunResponse(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., plan: _Optional[_Union[PlanView, _Mapping]] = ...) -> None: ...
 
 class RunView(_message.Message):
-    __slots__ = ("run_id", "experiment", "environment", "owner", "started_by", "seed", "state", "verdict", "why", "started_unix_ms", "ended_unix_ms", "wave", "strikes", "hypothesis", "plan_hash", "waves_done", "waves_total")
+    __slots__ = ("run_id", "experiment", "environment", "owner", "started_by", "seed", "state", "verdict", "why", "started_unix_ms", "ended_unix_ms", "wave", "strikes", "hypothesis", "plan_hash", "waves_done", "waves_total", "phase", "findings", "latest", "phase_ends_unix_ms", "permits_held")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +178,11 @@ class RunView(_message.Message):
     PLAN_HASH_FIELD_NUMBER: _ClassVar[int]
     WAVES_DONE_FIELD_NUMBER: _ClassVar[int]
     WAVES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    PHASE_ENDS_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    PERMITS_HELD_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     experiment: str
     environment: str
@@ -175,10 +200,15 @@ class RunView(_message.Message):
     plan_hash: str
     waves_done: int
     waves_total: int
-    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., environment: _Optional[str] = ..., owner: _Optional[str] = ..., started_by: _Optional[str] = ..., seed: _Optional[int] = ..., state: _Optional[_Union[RunState, str]] = ..., verdict: _Optional[_Union[RunVerdict, str]] = ..., why: _Optional[str] = ..., started_unix_ms: _Optional[int] = ..., ended_unix_ms: _Optional[int] = ..., wave: _Optional[str] = ..., strikes: _Optional[_Iterable[_Union[StrikeView, _Mapping]]] = ..., hypothesis: _Optional[str] = ..., plan_hash: _Optional[str] = ..., waves_done: _Optional[int] = ..., waves_total: _Optional[int] = ...) -> None: ...
+    phase: RunPhase
+    findings: _probe_pb2.Findings
+    latest: _containers.RepeatedCompositeFieldContainer[_probe_pb2.Reading]
+    phase_ends_unix_ms: int
+    permits_held: int
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., environment: _Optional[str] = ..., owner: _Optional[str] = ..., started_by: _Optional[str] = ..., seed: _Optional[int] = ..., state: _Optional[_Union[RunState, str]] = ..., verdict: _Optional[_Union[RunVerdict, str]] = ..., why: _Optional[str] = ..., started_unix_ms: _Optional[int] = ..., ended_unix_ms: _Optional[int] = ..., wave: _Optional[str] = ..., strikes: _Optional[_Iterable[_Union[StrikeView, _Mapping]]] = ..., hypothesis: _Optional[str] = ..., plan_hash: _Optional[str] = ..., waves_done: _Optional[int] = ..., waves_total: _Optional[int] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., findings: _Optional[_Union[_probe_pb2.Findings, _Mapping]] = ..., latest: _Optional[_Iterable[_Union[_probe_pb2.Reading, _Mapping]]] = ..., phase_ends_unix_ms: _Optional[int] = ..., permits_held: _Optional[int] = ...) -> None: ...
 
 class StrikeView(_message.Message):
-    __slots__ = ("command_id", "wave", "dry_run", "victim", "service", "ordinal", "name", "action", "state", "reason", "detail", "blows", "exit", "successor", "changed", "recovered_after_ns", "evidence", "events_lost", "step", "cut_short")
+    __slots__ = ("command_id", "wave", "dry_run", "victim", "service", "ordinal", "name", "action", "state", "reason", "detail", "blows", "exit", "successor", "changed", "recovered_after_ns", "evidence", "events_lost", "step", "cut_short", "ready_after_ns", "struck_unix_ms")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     WAVE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +229,8 @@ class StrikeView(_message.Message):
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
+    READY_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
+    STRUCK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     wave: str
     dry_run: bool
@@ -219,7 +251,9 @@ class StrikeView(_message.Message):
     events_lost: int
     step: int
     cut_short: bool
-    def __init__(self, command_id: _Optional[str] = ..., wave: _Optional[str] = ..., dry_run: _Optional[bool] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., ordinal: _Optional[int] = ..., name: _Optional[str] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., changed: _Optional[bool] = ..., recovered_after_ns: _Optional[int] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., events_lost: _Optional[int] = ..., step: _Optional[int] = ..., cut_short: _Optional[bool] = ...) -> None: ...
+    ready_after_ns: int
+    struck_unix_ms: int
+    def __init__(self, command_id: _Optional[str] = ..., wave: _Optional[str] = ..., dry_run: _Optional[bool] = ..., victim: _Optional[_Union[_process_pb2.Identity, _Mapping]] = ..., service: _Optional[str] = ..., ordinal: _Optional[int] = ..., name: _Optional[str] = ..., action: _Optional[_Union[_process_pb2.Action, _Mapping]] = ..., state: _Optional[_Union[_process_pb2.StrikeState, str]] = ..., reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., blows: _Optional[_Iterable[_Union[_process_pb2.Blow, _Mapping]]] = ..., exit: _Optional[_Union[_process_pb2.Exit, _Mapping]] = ..., successor: _Optional[_Union[_process_pb2.Successor, _Mapping]] = ..., changed: _Optional[bool] = ..., recovered_after_ns: _Optional[int] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., events_lost: _Optional[int] = ..., step: _Optional[int] = ..., cut_short: _Optional[bool] = ..., ready_after_ns: _Optional[int] = ..., struck_unix_ms: _Optional[int] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
     __slots__ = ("limit",)
@@ -272,6 +306,66 @@ class AbortRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _ClassVar[int]
     run: RunView
     def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ...) -> None: ...
+
+class GetReportRequest(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    def __init__(self, run: _Optional[str] = ...) -> None: ...
+
+class GetReportResponse(_message.Message):
+    __slots__ = ("run", "source", "file", "readings", "log", "notes", "earlier")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    READINGS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_FIELD_NUMBER: _ClassVar[int]
+    run: RunView
+    source: str
+    file: str
+    readings: _containers.RepeatedCompositeFieldContainer[_probe_pb2.Reading]
+    log: _containers.RepeatedCompositeFieldContainer[LogLine]
+    notes: _containers.RepeatedCompositeFieldContainer[RunNote]
+    earlier: _containers.RepeatedCompositeFieldContainer[RunView]
+    def __init__(self, run: _Optional[_Union[RunView, _Mapping]] = ..., source: _Optional[str] = ..., file: _Optional[str] = ..., readings: _Optional[_Iterable[_Union[_probe_pb2.Reading, _Mapping]]] = ..., log: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[RunNote, _Mapping]]] = ..., earlier: _Optional[_Iterable[_Union[RunView, _Mapping]]] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("at_unix_ms", "line")
+    AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    at_unix_ms: int
+    line: str
+    def __init__(self, at_unix_ms: _Optional[int] = ..., line: _Optional[str] = ...) -> None: ...
+
+class RunNote(_message.Message):
+    __slots__ = ("at_unix_ms", "who", "text", "action")
+    AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    at_unix_ms: int
+    who: str
+    text: str
+    action: str
+    def __init__(self, at_unix_ms: _Optional[int] = ..., who: _Optional[str] = ..., text: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class AddNoteRequest(_message.Message):
+    __slots__ = ("run", "text", "action")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    text: str
+    action: str
+    def __init__(self, run: _Optional[str] = ..., text: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class AddNoteResponse(_message.Message):
+    __slots__ = ("note",)
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    note: RunNote
+    def __init__(self, note: _Optional[_Union[RunNote, _Mapping]] = ...) -> None: ...
 
 class HaltRequest(_message.Message):
     __slots__ = ("reason", "id")

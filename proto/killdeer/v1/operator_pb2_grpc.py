@@ -64,6 +64,16 @@ class OperatorServiceStub:
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.AbortRunRequest.SerializeToString,
                 response_deserializer=killdeer_dot_v1_dot_operator__pb2.AbortRunResponse.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/killdeer.v1.OperatorService/GetReport',
+                request_serializer=killdeer_dot_v1_dot_operator__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=killdeer_dot_v1_dot_operator__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.AddNote = channel.unary_unary(
+                '/killdeer.v1.OperatorService/AddNote',
+                request_serializer=killdeer_dot_v1_dot_operator__pb2.AddNoteRequest.SerializeToString,
+                response_deserializer=killdeer_dot_v1_dot_operator__pb2.AddNoteResponse.FromString,
+                _registered_method=True)
         self.Halt = channel.unary_stream(
                 '/killdeer.v1.OperatorService/Halt',
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.HaltRequest.SerializeToString,
@@ -165,6 +175,18 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortRun(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddNote(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,6 +302,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.AbortRun,
                     request_deserializer=killdeer_dot_v1_dot_operator__pb2.AbortRunRequest.FromString,
                     response_serializer=killdeer_dot_v1_dot_operator__pb2.AbortRunResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=killdeer_dot_v1_dot_operator__pb2.GetReportRequest.FromString,
+                    response_serializer=killdeer_dot_v1_dot_operator__pb2.GetReportResponse.SerializeToString,
+            ),
+            'AddNote': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddNote,
+                    request_deserializer=killdeer_dot_v1_dot_operator__pb2.AddNoteRequest.FromString,
+                    response_serializer=killdeer_dot_v1_dot_operator__pb2.AddNoteResponse.SerializeToString,
             ),
             'Halt': grpc.unary_stream_rpc_method_handler(
                     servicer.Halt,
@@ -509,6 +541,60 @@ class OperatorService:
             '/killdeer.v1.OperatorService/AbortRun',
             killdeer_dot_v1_dot_operator__pb2.AbortRunRequest.SerializeToString,
             killdeer_dot_v1_dot_operator__pb2.AbortRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/killdeer.v1.OperatorService/GetReport',
+            killdeer_dot_v1_dot_operator__pb2.GetReportRequest.SerializeToString,
+            killdeer_dot_v1_dot_operator__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddNote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/killdeer.v1.OperatorService/AddNote',
+            killdeer_dot_v1_dot_operator__pb2.AddNoteRequest.SerializeToString,
+            killdeer_dot_v1_dot_operator__pb2.AddNoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

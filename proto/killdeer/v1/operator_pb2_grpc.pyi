@@ -37,6 +37,8 @@ class OperatorServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetRunRequest, _operator_pb2.GetRunResponse]
     WatchRun: _grpc.UnaryStreamMultiCallable[_operator_pb2.WatchRunRequest, _operator_pb2.WatchRunResponse]
     AbortRun: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AbortRunRequest, _operator_pb2.AbortRunResponse]
+    GetReport: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetReportRequest, _operator_pb2.GetReportResponse]
+    AddNote: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AddNoteRequest, _operator_pb2.AddNoteResponse]
     Halt: _grpc.UnaryStreamMultiCallable[_operator_pb2.HaltRequest, _operator_pb2.HaltResponse]
     Rearm: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RearmRequest, _operator_pb2.RearmResponse]
     ListHosts: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListHostsRequest, _operator_pb2.ListHostsResponse]
@@ -60,6 +62,8 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetRunRequest, _operator_pb2.GetRunResponse]  # type: ignore[assignment]
     WatchRun: _aio.UnaryStreamMultiCallable[_operator_pb2.WatchRunRequest, _operator_pb2.WatchRunResponse]  # type: ignore[assignment]
     AbortRun: _aio.UnaryUnaryMultiCallable[_operator_pb2.AbortRunRequest, _operator_pb2.AbortRunResponse]  # type: ignore[assignment]
+    GetReport: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetReportRequest, _operator_pb2.GetReportResponse]  # type: ignore[assignment]
+    AddNote: _aio.UnaryUnaryMultiCallable[_operator_pb2.AddNoteRequest, _operator_pb2.AddNoteResponse]  # type: ignore[assignment]
     Halt: _aio.UnaryStreamMultiCallable[_operator_pb2.HaltRequest, _operator_pb2.HaltResponse]  # type: ignore[assignment]
     Rearm: _aio.UnaryUnaryMultiCallable[_operator_pb2.RearmRequest, _operator_pb2.RearmResponse]  # type: ignore[assignment]
     ListHosts: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListHostsRequest, _operator_pb2.ListHostsResponse]  # type: ignore[assignment]
@@ -116,6 +120,20 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.AbortRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.AbortRunResponse, _abc.Awaitable[_operator_pb2.AbortRunResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _operator_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.GetReportResponse, _abc.Awaitable[_operator_pb2.GetReportResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddNote(
+        self,
+        request: _operator_pb2.AddNoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.AddNoteResponse, _abc.Awaitable[_operator_pb2.AddNoteResponse]]: ...
 
     @_abc_1.abstractmethod
     def Halt(

@@ -9,11 +9,11 @@ STAMP := $(VENV)/.set-up
 
 # What the machine itself must have: to run, to test, to build.
 APT_RUN := python3-venv libbpf1 util-linux procps
-APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap cpio python3-bpfcc postgresql iproute2 prometheus chromium
+APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap systemd-container dbus-daemon cpio python3-bpfcc postgresql iproute2 prometheus chromium
 APT_BENCH := nats-server bpftrace
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-.PHONY: help setup demo test check bench generate lock clean
+.PHONY: help setup demo test check deb bench generate lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ demo: $(STAMP) ## the main job for real, on this machine, in under a minute
 SIMULATION := build/simulation.log
 test: setup-test check ## every tier there is
 	@mkdir -p build; nice $(BIN)/pytest -s tests/simulation > $(SIMULATION) 2>&1 & simulation=$$!; \
-	$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels; failed=$$?; \
+	$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels tests/packages; failed=$$?; \
 	wait $$simulation || failed=$$?; cat $(SIMULATION); exit $$failed
 
 check: $(STAMP) ## style, types, import contracts
@@ -46,6 +46,9 @@ check: $(STAMP) ## style, types, import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+deb: $(STAMP) ## killdeer-agent and killdeer-coordinator for Debian 12, into build/
+	@$(BIN)/python -m deploy.debian.build
 
 SEEDS ?= 2000
 .PHONY: simulate simulate-elsewhere
@@ -71,7 +74,7 @@ generate: setup-test ## protobuf code and the BPF object, from their sources
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/killdeer/v1/*.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=proto \
 	    --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:proto \
-	    proto/killdeer/v1/agent.proto proto/killdeer/v1/operator.proto
+	    proto/killdeer/v1/agent.proto proto/killdeer/v1/join.proto proto/killdeer/v1/operator.proto
 	@$(BIN)/python agent/bpf/build.py
 
 lock: $(STAMP) ## pin what is installed: versions and hashes

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from killdeer.output import quietly
 from killdeer.version import VERSION
+from killdeer_agent import install
 from killdeer_agent.config import DEFAULT_FILE, Config, ConfigError, load_config, load_places
 
 ACTIONS = ("kill", "terminate", "pause", "hold-down")
@@ -20,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _main(argv: Sequence[str] | None) -> None:
     arguments = _parser().parse_args(argv)
+    if "alone" in arguments:
+        sys.exit(arguments.alone(arguments))
     try:
+        if arguments.verb is _join:  # it makes the configuration
+            sys.exit(_join(arguments))
         # What stops, or undoes, does so with a faulty configuration too.
         load = load_places if arguments.verb in (_halt, _rearm, _revert) else load_config
         sys.exit(arguments.verb(load(arguments.config), arguments))
@@ -44,10 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "doctor", _doctor, "what this host can and cannot do, and how to mend it").add_argument(
         "--json", action="store_true"
     )
+    join = _verb(verbs, "join", _join, "join a fleet, with what `killdeer-coordinator token create` printed")
+    join.add_argument("address", metavar="HOST:PORT")
+    join.add_argument("--token", required=True, help="good once; - reads it from standard input")
+    join.add_argument("--ca-pin", required=True, metavar="sha256:HEX", help="of the fleet's authority")
+    join.add_argument("--host", default="", metavar="NAME", help="default: agent.toml's, or the host name")
     halt = _verb(verbs, "halt", _halt, "stop everything on this host, without any coordinator")
     halt.add_argument("--reason", default="")
     _verb(verbs, "rearm", _rearm, "lift a halt that was set on this host")
     _verb(verbs, "revert", _revert, "resume what a dead agent left paused (the unit's ExecStopPost=)")
+    install.register(verbs)
     guard = verbs.add_parser("guard", help="the host's own rules")
     test = _verb(
         guard.add_subparsers(required=True, metavar="VERB"), "test", _guard_test, "what would be open to a strike"
@@ -64,6 +75,38 @@ def _verb(
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(verb=function)
     return verb
+
+
+def _join(arguments: argparse.Namespace) -> int:
+    import datetime as dt
+    import socket
+
+    from killdeer_agent.agentfile import AgentFile, AgentFileError
+    from killdeer_agent.joining import Invitation, JoinError, join
+
+    token = sys.stdin.readline().strip() if arguments.token == "-" else arguments.token  # noqa: S105
+    invitation = Invitation(address=arguments.address, token=token, pin=arguments.ca_pin)
+    try:
+        file = AgentFile.read(arguments.config)
+        if arguments.host and file.host not in ("", arguments.host):
+            return _said(
+                f"cannot join as {arguments.host}: {file.path} says host = {file.host!r}; change one of them"
+            )
+        host = arguments.host or file.host or socket.gethostname()
+        server_name = str(file.table.get("server_name", "killdeer-coordinator"))
+        joined = join(invitation, file, host, server_name)
+    except (JoinError, AgentFileError) as error:
+        return _said(str(error))
+    until = dt.datetime.fromtimestamp(joined.ends_s, dt.UTC)
+    wrote = "".join(f"wrote {path}\n" for path in joined.files)
+    return _told(
+        f"{joined.host} has joined. Its certificate is good until {until:%F %H:%M} UTC, and renewed in time.\n"
+        f"{wrote}\nNext:\n"
+        f"  1. Say in {arguments.config} what this host is ([labels] environment, zone, role),\n"
+        "     and in the guard what may be hit here; by default nothing.\n"
+        "  2. systemctl enable --now killdeer-agent, or restart it if it runs\n"
+        "  3. killdeer-agent doctor"
+    )
 
 
 def _run(config: Config, arguments: argparse.Namespace) -> int:

@@ -10,22 +10,25 @@ import os
 import platform
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from killdeer.service import Notifier
+from killdeer.service import Notifier, set_log_level
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
-from killdeer.v1.process_pb2 import KernelEvent
+from killdeer.v1.process_pb2 import KernelEvent, Reason
 from killdeer.version import VERSION
-from killdeer_agent.config import Config, ConfigError
+from killdeer_agent import reloading
+from killdeer_agent.config import Config
 from killdeer_agent.core.agent import Core
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.words import (
     Configured,
     Heard,
+    Inspect,
+    Inspected,
     Linked,
     LocalHalt,
     Probe,
@@ -45,6 +48,8 @@ from killdeer_agent.kernel.striker import Striker
 from killdeer_agent.kernel.units import UNIT_DIRS
 from killdeer_agent.link import Link
 from killdeer_agent.metrics import host_metrics
+from killdeer_agent.reloading import ReloadRefused
+from killdeer_agent.renewing import Renewal
 from killdeer_agent.reverting import BY_HAND
 from killdeer_agent.shell import Outside, Shell
 from killdeer_agent.systemd import Systemd
@@ -85,7 +90,9 @@ class Agent:
         self._hello = _hello(config, boot_id)
         self._striker = Striker(boot_id=boot_id, facts_of=proc.facts_from(), halt_files=config.halt_files)
         self._link = self._make_link()
-        looks = Looks(Scanner(host=config.host, boot_id=boot_id, clock=clock.boot_ns))
+        self._renewal = Renewal(config, lambda frame: self._link.send(frame, urgent=False))
+        self._scanner = Scanner(host=config.host, boot_id=boot_id, clock=clock.boot_ns)
+        looks = Looks(self._scanner)
         outside = Outside(
             journal=self._journal,
             striker=self._striker,
@@ -96,6 +103,7 @@ class Agent:
             unlink=self._link.end,
             systemd=Systemd(),
             probe=self._probe,
+            inspect=self._inspect,
         )
         self._prober: Prober | None = None
         self._core = Core()
@@ -107,20 +115,21 @@ class Agent:
         self._say_evidence()
         self._shell.attach(self._collector)
         self._told_ns = 0
+        self._notice = ""  # for the operator: of the last reload
         self._loop = asyncio.get_running_loop()
         self._collector.start(self._seen, self._told)
         self._notifier = Notifier()
 
     async def serve(self) -> int:
-        self._reload()
+        self._take_guard(read_guard(self._config))
         self._loop.add_signal_handler(signal.SIGTERM, lambda: self._shell.post(Stop("SIGTERM")))
         self._loop.add_signal_handler(signal.SIGINT, lambda: self._shell.post(Stop("SIGINT")))
-        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         ticking = asyncio.ensure_future(self._tick())
         linking = asyncio.ensure_future(self._link.run())
         exposing = asyncio.ensure_future(self._expose())
         log.info("started", host=self._config.host, evidence=self._level, detail=self._collector.detail)
-        self._notifier.say(READY="1", STATUS=f"evidence: {self._level}")
+        self._notifier.say(READY="1", STATUS=self._standing)
         try:
             awaited: set[asyncio.Future[Any]] = {self._shell.exited, ticking, linking}
             done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +149,7 @@ class Agent:
         return 1 if left else 0
 
     def close(self) -> None:
+        self._renewal.close()
         self._collector.close()
         self._shell.close()
         self._journal.close()
@@ -174,6 +184,18 @@ class Agent:
         self._prober = self._prober or Prober(self._config.secrets)
         return await self._prober.probe(effect)
 
+    def _inspect(self, effect: Inspect) -> Inspected:
+        """In a thread beside the loop. Whatever becomes of it, the agent goes on."""
+        try:
+            from killdeer_agent.kernel.preparedness import Preparedness  # with D-Bus, where an operator asks for it
+            from killdeer_agent.kernel.unitbus import UnitBus
+
+            return Preparedness(self._scanner, UnitBus(), clock.now).inspect(effect)
+        except Exception as error:
+            log.exception("inspection_failed", problem=repr(error))
+            detail = f"the agent could not look ({type(error).__name__}); its log says more"
+            return Inspected(ask=effect.ask, failure=Reason.REASON_UNREADABLE, detail=detail)
+
     async def _expose(self) -> None:
         """Whatever becomes of its metrics, the agent goes on."""
         if self._config.metrics is None:
@@ -186,6 +208,9 @@ class Agent:
             log.error("no_metrics", problem=repr(error), remedy="restart the agent; it works without")
 
     def _heard(self, frame: ConnectResponse) -> None:
+        if frame.HasField("certificate_issued"):  # who it is, is not the core's
+            self._renewal.heard(frame.certificate_issued)
+            return
         self._shell.post(Heard(frame))
 
     def _unlinked(self, why: str) -> None:
@@ -205,45 +230,53 @@ class Agent:
     def _whole_until(self, until_ns: int) -> None:
         self._told_ns = until_ns
 
-    def _hung_up(self) -> None:
-        self._reload()
-        self._choose()
-
-    def _choose(self) -> None:
-        """What of the kernel's record is told, anew. With a fault anywhere in the file nothing changes."""
-        try:
-            evidence = self._reread().evidence
-            self._collector.choose(evidence.told)
-        except (ConfigError, OSError) as error:
-            log.error("evidence_unchanged", problem=str(error), remedy="mend it and reload; what was told still is")
-            return
-        log.info("evidence_chosen", signals=len(evidence.told.signals), cgroups=evidence.told.cgroups)
-        if evidence.collector != self._config.evidence.collector:
-            log.warning(
-                "evidence_collector_unchanged", remedy="restart the agent: another is not taken while it runs"
-            )
-
     def _reload(self) -> None:
+        """All or nothing; but a guard that cannot be used allows nothing from now on (rule R29)."""
         guard = read_guard(self._config)
+        try:
+            plan = reloading.plan(self._config, self._reread, guard)
+            self._collector.choose(plan.config.evidence.told)  # the one part that may fail, so the first
+        except (ReloadRefused, OSError) as refusal:
+            self._notice = f"its reload was refused: {refusal}"
+            log.error("reload_refused", problem=str(refusal), remedy=reloading.MEND)
+            if guard.problem:
+                self._take_guard(guard)
+        else:
+            self._config, self._notice = plan.config, plan.notice
+            set_log_level(plan.config.log_level)
+            self._take_guard(guard, plan.config.labels)
+            log.info("reloaded", changed=plan.changed, guard=guard.version)
+            if plan.waiting:
+                log.warning("reload_waits", keys=plan.waiting, remedy="restart the agent")
+        self._notifier.say(STATUS=self._standing)
+
+    def _take_guard(self, guard: Guard, labels: Mapping[str, str] | None = None) -> None:
         if guard.problem:
             log.error("guard_unreadable", problem=guard.problem, remedy="nothing is allowed until it is mended")
-        self._shell.post(Configured(guard=guard))
+        self._shell.post(Configured(guard=guard, labels=labels))
+
+    @property
+    def _standing(self) -> str:
+        """One line, for `systemctl status`."""
+        return " ".join(f"evidence: {self._level}{'; ' if self._notice else ''}{self._notice}".split())
 
     async def _tick(self) -> None:
         """The agent's pulse: the watchdog is told after the due timers ran, from the same loop (rule R27)."""
         count, next_watchdog_ns, halted = 0, 0, False
-        metrics = host_metrics()
+        metrics = host_metrics(self._config.state)
         while True:
             if self._striker.halted_locally() != halted:
                 halted = not halted
                 log.warning("local_halt" if halted else "local_rearm")
                 self._shell.post(LocalHalt(engaged=halted))
             if count % METRICS_EVERY == 0:
-                metrics = host_metrics()
+                metrics = host_metrics(self._config.state)
                 self._say_evidence()
+                self._renewal.tick()
             count += 1
             heartbeat = Heartbeat()
             heartbeat.CopyFrom(metrics)
+            heartbeat.notice = self._notice
             self._shell.post(Tick(heartbeat, self._told_ns))
             now_ns = clock.boot_ns()
             if self._notifier.watchdog_every_ns and now_ns >= next_watchdog_ns:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from killdeer_agent import journal, surroundings
+from killdeer_agent import foundation, journal, surroundings
 from killdeer_agent.config import Config
 from killdeer_agent.finding import Finding
 from killdeer_agent.guardfiles import load_guard
@@ -18,11 +18,13 @@ from killdeer_agent.kernel.units import UNIT_DIRS
 
 # A coordinator that has not answered by then is as good as away.
 DIAL_SECONDS = 2.0
-# Renewing takes a person.
+# Renewing one of years takes a person; one of days the agent renews by itself, long before so little of it is left.
 EXPIRES_SOON_DAYS = 30
+LEAST_LEFT = 1 / 5
 # The journal is rewritten at 4 MiB into a second file; with less than this something else fills the disk.
 LEAST_FREE_MIB = 64
 
+DAY_S = 86_400
 _GREEN, _YELLOW, _RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
 
 
@@ -38,10 +40,14 @@ def examine(config: Config) -> list[Finding]:
         halt(config.halt_files),
         guard(config.guard),
         *surroundings.rights(config.state),
+        foundation.kernel(),
+        foundation.types(config.evidence.collector),
+        foundation.library(config.evidence.collector),
         surroundings.processes(),
         surroundings.selectors(),
         surroundings.evidence(config.evidence.collector),
         surroundings.cgroups(),
+        foundation.time_of_day(),
         surroundings.real_time_clock(),
         surroundings.memory_pressure(),
     ]
@@ -74,15 +80,18 @@ def configuration(config: Config) -> Finding:
 def certificate(config: Config, now_s: float | None = None) -> Finding:
     try:
         host, ends_s = _introduction(config).read()
+        lasts_s = ends_s - _introduction(config).begins_s()
     except IntroductionError as error:
         return Finding(name="certificate", ok=False, needed=True, fact=str(error), remedy=error.remedy)
     if host != config.host:
         fact = f"{config.cert} is for {host}, this host is {config.host}"
         remedy = f'take the one for {config.host}, or say host = "{host}" in agent.toml'
         return Finding(name="certificate", ok=False, needed=True, fact=fact, remedy=remedy)
-    days = int((ends_s - (time.time() if now_s is None else now_s)) // 86_400)
-    fact = f"for {host}, good for {days} days more"
-    return Finding(name="certificate", ok=days >= EXPIRES_SOON_DAYS, fact=fact, remedy=RENEW)
+    left_s = ends_s - (time.time() if now_s is None else now_s)
+    enough = left_s >= min(EXPIRES_SOON_DAYS * DAY_S, lasts_s * LEAST_LEFT)
+    left = f"{left_s // DAY_S:.0f} days" if left_s >= 3 * DAY_S else f"{left_s // 3_600:.0f} hours"
+    fact = f"for {host}, with its key, good for {left} more"
+    return Finding(name="certificate", ok=enough, fact=fact, remedy=RENEW)
 
 
 def coordinators(config: Config) -> list[Finding]:
@@ -123,7 +132,7 @@ def journaling(state: Path) -> Iterator[Finding]:
         yield Finding(name="journal", ok=False, needed=True, fact=fact, remedy=remedy)
         return
     problem = _journal_problem(state)
-    fact = f"{state} takes durable writes, the journal is whole"
+    fact = f"{state} takes durable writes, the journal is whole ({_journal_bytes(state) / 1024:,.0f} KiB)"
     if problem:
         fact = f"{state / journal.NAME}: {problem}: nothing is struck, all is reverted"
     remedy = "stop the agent and move the file away, so that it begins anew"
@@ -172,6 +181,13 @@ def _journal_problem(state: Path) -> str:
     except OSError as error:
         return f"cannot read it: {error.strerror}"
     return journal.problem_of(content)
+
+
+def _journal_bytes(state: Path) -> int:
+    try:
+        return (state / journal.NAME).stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_there(file: Path) -> bool:

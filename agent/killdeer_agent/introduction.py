@@ -13,7 +13,12 @@ from typing import Any
 
 AGENT_URI = "spiffe://killdeer/agent/"
 
-RENEW = "move agents/HOST away on the coordinator, `killdeer-coordinator init --agent HOST`, and take what it makes"
+NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
+SET_CLOCK = "its time has not come by this host's clock: set the clock right (timedatectl set-ntp true)"
+RENEW = (
+    "join again: `killdeer-coordinator token create --host HOST` prints how; or move agents/HOST away on the "
+    "coordinator, `killdeer-coordinator init --agent HOST`, and take what it makes"
+)
 
 
 class IntroductionError(Exception):
@@ -50,18 +55,7 @@ class Introduction:
         The agent dials itself, in memory: the far side checks key, chain, dates and use just as a coordinator does,
         and reads the names.
         """
-        here = self.context()
-        here.check_hostname, here.verify_mode = False, ssl.CERT_NONE
-        there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        there.load_cert_chain(self.cert, self.key)
-        there.load_verify_locations(self.ca)
-        there.verify_mode = ssl.CERT_REQUIRED
-        try:
-            seen = _met(here, there)
-        except ssl.SSLCertVerificationError as error:
-            raise IntroductionError(f"{self.cert}: {error.verify_message}", RENEW) from error
-        except ssl.SSLError as error:
-            raise IntroductionError(f"{self.cert}: {error.reason or error}", RENEW) from error
+        seen = self._seen()
         names = [value for kind, value in seen.get("subjectAltName", ()) if kind == "URI"]
         hosts = [name.removeprefix(AGENT_URI) for name in names if name.startswith(AGENT_URI)]
         if len(hosts) != 1:
@@ -69,6 +63,25 @@ class Introduction:
                 f"{self.cert}: it names no agent (a URI {AGENT_URI}HOST)", "take the one issued for this host"
             )
         return hosts[0], ssl.cert_time_to_seconds(seen["notAfter"])
+
+    def begins_s(self) -> float:
+        """Since when it is good, in seconds since the epoch. Raises IntroductionError."""
+        return ssl.cert_time_to_seconds(self._seen()["notBefore"])
+
+    def _seen(self) -> dict[str, Any]:
+        here = self.context()
+        here.check_hostname, here.verify_mode = False, ssl.CERT_NONE
+        there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        there.load_cert_chain(self.cert, self.key)
+        there.load_verify_locations(self.ca)
+        there.verify_mode = ssl.CERT_REQUIRED
+        try:
+            return _met(here, there)
+        except ssl.SSLCertVerificationError as error:
+            remedy = SET_CLOCK if error.verify_code == NOT_YET_VALID else RENEW
+            raise IntroductionError(f"{self.cert}: {error.verify_message}", remedy) from error
+        except ssl.SSLError as error:
+            raise IntroductionError(f"{self.cert}: {error.reason or error}", RENEW) from error
 
     def dial(self, coordinator: str, server_name: str, seconds: float) -> None:
         """TCP, TLS with our certificate, and the first word of HTTP/2, which comes only to whom it takes.
@@ -145,7 +158,8 @@ def _readable(file: Path) -> None:
             return
     except FileNotFoundError as error:
         raise IntroductionError(
-            f"{file} is not there", "killdeer-coordinator init --agent HOST makes it; move it here"
+            f"{file} is not there",
+            "join with what `killdeer-coordinator token create` prints, or take what its `init --agent HOST` makes",
         ) from error
     except OSError as error:
         raise IntroductionError(

@@ -27,6 +27,8 @@ from killdeer_agent.core.words import (
     Follow,
     Followed,
     Input,
+    Inspect,
+    Inspected,
     LookUnit,
     Note,
     Open,
@@ -58,10 +60,15 @@ Answer = TypeVar("Answer", bound=Input)
 HOLD_AGAIN_S = 1.0
 
 
+def _uninspected(effect: Inspect) -> Inspected:
+    detail = "there is nobody here who could look"
+    return Inspected(ask=effect.ask, failure=Reason.REASON_CANNOT_EVALUATE, detail=detail)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """The ways out, given by the composition root. `scan` and `members` run beside the loop; `probe` in it, and it
-    never blocks it."""
+    """The ways out, given by the composition root. `scan`, `members` and `inspect` run beside the loop; `probe` in
+    it, and it never blocks it."""
 
     journal: Journal
     striker: Striker
@@ -72,6 +79,7 @@ class Outside:
     unlink: Callable[[int], None]
     systemd: Systemd
     probe: Callable[[Probe], Awaitable[Probed]]
+    inspect: Callable[[Inspect], Inspected] = _uninspected
 
 
 class Shell:
@@ -84,6 +92,7 @@ class Shell:
         self._journaling = ThreadPoolExecutor(1, "journal")
         self._looking = ThreadPoolExecutor(1, "looking")
         self._supervising = ThreadPoolExecutor(1, "supervising")
+        self._inspecting = ThreadPoolExecutor(1, "inspecting")  # systemd may be slow, and a count must not be
         self._collector: Collector | None = None
         self._watched: dict[str, Process] = {}
         self._tasks: set[asyncio.Future[None]] = set()
@@ -145,6 +154,8 @@ class Shell:
                 self._probe(effect)
             case Scan():
                 self._beside(self._looking, lambda: self._out.scan(effect))
+            case Inspect():
+                self._beside(self._inspecting, lambda: self._out.inspect(effect))
             case Close(command_id=command_id):
                 self._close(command_id)
             case Unlink(retry_after_ms=retry_after_ms):
@@ -315,6 +326,7 @@ class Shell:
         self._journaling.shutdown()
         self._looking.shutdown()
         self._supervising.shutdown()
+        self._inspecting.shutdown()
 
 
 def _followed(effect: Follow, found: Process, counted: Counted) -> Followed:

@@ -1,4 +1,4 @@
-"""`killdeer hosts`: the fleet, host by host; and the acceptance of a host that is held in quarantine."""
+"""`killdeer hosts`: the fleet, host by host; the acceptance of one in quarantine, the removal of one for good."""
 
 from typing import Annotated
 
@@ -9,8 +9,11 @@ from killdeer.terms import NAMES
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
 from killdeer_cli.screen import AsJson, Reason, connected, print_json, say, screen, table
-from killdeer_cli.text import clock, counted, evidence_text
+from killdeer_cli.text import clock, counted, evidence_text, size
 from killdeer_cli.verbs import Group, Verb, application
+
+LITTLE_ROOM = 64 * 1024 * 1024
+"""Bytes; `killdeer-agent doctor` has the same."""
 
 app = application(cls=Group, invoke_without_command=True)
 
@@ -61,7 +64,27 @@ def accept(
         say(f"{response.host.host or host} is accepted")
 
 
+@app.command(cls=Verb)
+def remove(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a host no more: its stream ends, its certificates are good for nothing. It can only join anew."""
+    with connected(ctx) as client:
+        response = client.remove_host(host, reason)
+    if as_json:
+        print_json(response)
+        return
+    say(f"{response.host.host or host} is removed; what it still does ends with its lease")
+    if response.permits:
+        say(f"it is forgotten once no permit is held there: {', '.join(response.permits)}")
+
+
 def _state(host: o.HostView) -> Text:
+    if host.quarantined and host.problem.startswith("it was removed"):
+        return Text("removed", style="yellow")
     if host.quarantined:
         return Text("quarantined", style="red")
     if not host.connected:
@@ -75,6 +98,11 @@ def _notes(host: o.HostView) -> list[str]:
     notes = []
     if host.problem:
         notes.append(host.problem)
+    if host.notice:
+        notes.append(" ".join(host.notice.split()))
+    if host.state_free_bytes and host.state_free_bytes < LITTLE_ROOM:
+        room, journal = size(host.state_free_bytes), size(host.journal_bytes)
+        notes.append(f"{room} left on the disk of its journal ({journal}): without room it takes no strikes")
     if host.reverts_left:
         notes.append(f"not reverted yet: {', '.join(host.reverts_left)}")
     if host.events_lost:

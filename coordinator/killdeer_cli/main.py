@@ -17,6 +17,7 @@ Verbs.verbs = (
     "context",
     "hosts",
     "candidates",
+    "inspect",
     "new",
     "validate",
     "plan",
@@ -36,6 +37,7 @@ Verbs.verbs = (
     "limits",
     "permits",
     "audit",
+    "doctor",
     "schema",
 )
 

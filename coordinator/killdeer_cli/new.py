@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1 import process_pb2 as p
 from killdeer_cli import words
 from killdeer_cli.exits import Refused
 from killdeer_cli.known import refuse_unknown
@@ -14,6 +15,7 @@ from killdeer_cli.screen import connected, warn
 from killdeer_cli.text import counted
 from killdeer_cli.verbs import Verb, application
 from killdeer_client.client import Client
+from killdeer_client.errors import ClientError
 
 app = application()
 
@@ -44,7 +46,8 @@ def new(
         refuse_unknown(client, named, globs=True)
         response = client.list_candidates(labels, selector, words.action("terminate"))
         environment = _environment(client, response)
-    text = _text(terms, labels, environment, response)
+        stop_ms, restart_ms = _times(client, selector, response)
+    text = _text(terms, labels, environment, response, stop_ms, restart_ms)
     if output:
         _write(Path(output), text)
         warn(f"wrote {output}; look at it, then: killdeer plan {output}")
@@ -76,8 +79,25 @@ def _environment(client: Client, response: o.ListCandidatesResponse) -> str:
     return found[0]
 
 
+def _times(client: Client, selector: p.Selector, response: o.ListCandidatesResponse) -> tuple[int, int]:
+    """How long their units may take to stop, and pause before they are started again, as one host's systemd says;
+    ms, 0 for what it cannot say."""
+    host = next(host.host for host in response.hosts if host.candidates)
+    try:
+        subjects = client.inspect(host, selector).subjects
+    except ClientError:  # a host that does not look at itself yet: the file says that these are defaults
+        return 0, 0
+    stops, restarts = [one.stop_ms for one in subjects], [one.restart_ms for one in subjects]
+    return max(stops, default=0), max(restarts, default=0)
+
+
 def _text(
-    terms: Sequence[str], labels: Sequence[o.LabelMatch], environment: str, response: o.ListCandidatesResponse
+    terms: Sequence[str],
+    labels: Sequence[o.LabelMatch],
+    environment: str,
+    response: o.ListCandidatesResponse,
+    stop_ms: int,
+    restart_ms: int,
 ) -> str:
     from killdeer_experiment.faults import FileFaults, Unfit
     from killdeer_experiment.file import load
@@ -93,6 +113,8 @@ def _text(
             units=[one.unit for one in found],
             services=sorted({one.service for one in found}),
             restarted=all(one.restarts for one in found),
+            stop_ms=stop_ms,
+            restart_ms=restart_ms,
         )
         load(text, "new")
     except (Unfit, FileFaults) as fault:

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer_cli.screen import AsJson, connected, print_json, say
-from killdeer_cli.text import counted, moment
+from killdeer_cli.text import counted, moment, size
 from killdeer_cli.verbs import Verb, application
 
 app = application()
@@ -45,7 +45,7 @@ def _lines(status: o.GetStatusResponse) -> list[Text]:
         hosts += f", {status.hosts_quarantined:,} quarantined (see: killdeer hosts)"
     lines.append(Text(hosts))
     lines.append(Text(f"runs       {status.runs_active:,} active; {counted(status.permits_held, 'permit')} held"))
-    store = f"{_size(status.store_bytes)}, {counted(status.evidence_rows, 'piece')} of evidence"
+    store = f"{size(status.store_bytes)}, {counted(status.evidence_rows, 'piece')} of evidence"
     store += f", {counted(status.position.length, 'audit entry', 'audit entries')}"
     if status.store_ok:
         lines.append(Text(f"store      {store}"))
@@ -55,13 +55,5 @@ def _lines(status: o.GetStatusResponse) -> list[Text]:
                 "store      ", ("not usable", "red"), f": {status.store_detail or 'no reason given'}; {store}"
             )
         )
+    lines += [Text.assemble(("notice", "yellow"), f"     {' '.join(notice.split())}") for notice in status.notices]
     return lines
-
-
-def _size(octets: int) -> str:
-    size, unit = float(octets), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

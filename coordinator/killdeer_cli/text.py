@@ -238,3 +238,13 @@ def remedy_text(remedy: str) -> str:
         return remedy
     # The agent reads its guard when it starts, and when it is told to.
     return f"to allow it, add to {remedy.removeprefix('in ')}\nthen: systemctl reload killdeer-agent on the host"
+
+
+def size(octets: int) -> str:
+    """`512 B`, `3.4 MiB`."""
+    amount, unit = float(octets), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

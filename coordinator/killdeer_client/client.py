@@ -172,11 +172,21 @@ class Client:
         response: o.AcceptHostResponse = self._call("AcceptHost", o.AcceptHostRequest(host=host, reason=reason))
         return response
 
+    def remove_host(self, host: str, reason: str) -> o.RemoveHostResponse:
+        response: o.RemoveHostResponse = self._call("RemoveHost", o.RemoveHostRequest(host=host, reason=reason))
+        return response
+
     def list_candidates(
         self, hosts: Sequence[o.LabelMatch], selector: Selector, action: Action
     ) -> o.ListCandidatesResponse:
         request = o.ListCandidatesRequest(hosts=hosts, selector=selector, action=action)
         response: o.ListCandidatesResponse = self._call("ListCandidates", request, SCAN_S)
+        return response
+
+    def inspect(self, host: str, selector: Selector) -> o.InspectResponse:
+        """How well what matches there is prepared; with an empty selector, all that its guard lets be hit."""
+        request = o.InspectRequest(host=host, selector=selector)
+        response: o.InspectResponse = self._call("Inspect", request, SCAN_S)
         return response
 
     def watch_events(

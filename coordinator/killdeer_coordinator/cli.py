@@ -1,4 +1,4 @@
-"""killdeer-coordinator: `init` makes keys and configuration, `run` runs the daemon."""
+"""killdeer-coordinator: `init` makes keys and configuration, `run` runs the daemon, `backup` keeps its store."""
 
 import argparse
 import asyncio
@@ -9,10 +9,11 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from killdeer.output import quietly
 from killdeer_coordinator import config as configuration
-from killdeer_coordinator import pki
+from killdeer_coordinator import pki, rotation, tokens
 from killdeer_coordinator.config import Config, ConfigError
 from killdeer_coordinator.example import example_toml
 from killdeer_coordinator.keyring import PUBLIC, Keyring, KeyringError
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with quietly():
         options = _parser().parse_args(arguments)
         try:
-            return _init(options) if options.verb == "init" else _run(options)
+            return _VERBS[options.verb](options)
         except (ConfigError, KeyringError, pki.PkiError) as problem:
             sys.stderr.write(f"{problem}\n")
             return REFUSED
@@ -76,6 +77,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = verbs.add_parser("run", help="run the coordinator", description="Run the coordinator in the foreground.")
     run.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="default: %(default)s")
+    tokens.add_parser(verbs)
+    rotation.add_parser(verbs)
+    operator = verbs.add_parser("operator", help="operators' certificates")
+    create = operator.add_subparsers(dest="what", required=True, metavar="VERB").add_parser(
+        "create", help="issue a certificate that may do what its roles may"
+    )
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--role", action="append", choices=pki.ROLES, required=True, help="may be given again")
+    create.add_argument("--dir", type=Path, default=configuration.DEFAULT_FILE.parent, help="default: %(default)s")
+    backup = verbs.add_parser(
+        "backup",
+        help="the store and what is kept beside it, into one new file; the coordinator may run meanwhile",
+        description="Write the store, the halts and the store's position into FILE. Keys and configuration, in "
+        "/etc/killdeer, are not in it.",
+    )
+    restore = verbs.add_parser(
+        "restore",
+        help="a backup, into a state directory without a store; the fleet is halted when the coordinator starts",
+        description="Put back what `backup` wrote. What was permitted since then is not in it: so the coordinator "
+        "that starts on it halts the fleet until `killdeer rearm`.",
+    )
+    for verb in (backup, restore):
+        verb.add_argument("file", type=Path, metavar="FILE")
+        verb.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="default: %(default)s")
     return parser
 
 
@@ -90,12 +115,39 @@ def _run(options: argparse.Namespace) -> int:
     from killdeer_coordinator.store.errors import StoreError
 
     try:
-        return asyncio.run(daemon.run(config))
+        return asyncio.run(daemon.run(config, lambda: configuration.load(options.config)))
     except (OutsideError, StoreError) as problem:
         sys.stderr.write(f"{problem}\n")
     except OSError as problem:  # a listener or a file that its configuration names
         sys.stderr.write(f"cannot start the coordinator: {problem}; look at what {options.config} names\n")
     return REFUSED
+
+
+def _backup(options: argparse.Namespace) -> int:
+    return _kept(options, "back_up", "{file}: {size:,} bytes, {entries:,} entries of the audit log")
+
+
+def _restore(options: argparse.Namespace) -> int:
+    said = (
+        "restored {file}: {entries:,} entries of the audit log. The fleet is halted once the coordinator starts; "
+        "look at `killdeer status`, `killdeer hosts` and `killdeer permits`, then: killdeer rearm --reason …"
+    )
+    return _kept(options, "restore", said)
+
+
+def _kept(options: argparse.Namespace, verb: Literal["back_up", "restore"], said: str) -> int:
+    config = configuration.load(options.config)
+    from killdeer_coordinator import backup
+    from killdeer_coordinator.outside import OutsideError
+    from killdeer_coordinator.store.errors import StoreError
+
+    try:
+        made = (backup.back_up if verb == "back_up" else backup.restore)(config, options.file)
+    except (backup.BackupError, OutsideError, StoreError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return REFUSED
+    _print(said.format(file=made.file, size=made.octets, entries=made.entries))
+    return DONE
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -140,6 +192,19 @@ def _init(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _operator(options: argparse.Namespace) -> int:
+    pki.check_operator(options.name)
+    folder = options.dir.expanduser().absolute()
+    certificate = folder / "operators" / f"{options.name}.pem"
+    if not Keyring(folder).issue_operator(options.name, options.role):
+        raise KeyringError(
+            f"cannot create {options.name}: {certificate} is there already; move it and its key away, or choose "
+            "another name"
+        )
+    _say(True, certificate, f"roles {', '.join(options.role)}; with its key, for that operator alone")
+    return DONE
+
+
 def _next_steps(folder: Path, operator: str) -> None:
     config = configuration.load(folder / "coordinator.toml")
     ends = pki.ends_on((folder / "coordinator.pem").read_bytes())
@@ -181,3 +246,14 @@ def _say(made: bool, path: Path, note: str) -> None:
 
 def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
+
+
+_VERBS = {
+    "init": _init,
+    "run": _run,
+    "token": tokens.create,
+    "operator": _operator,
+    "ca": rotation.run,
+    "backup": _backup,
+    "restore": _restore,
+}

@@ -17,6 +17,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_LEASE_MS, LONGEST_LEASE_MS = 1_000, 300_000
 # An agent takes a strike until ten seconds after the heartbeat that was answered last: half of that is for its way.
 LONGEST_HEARTBEAT_MS = 5_000
+SHORTEST_CERTIFICATE_MS, LONGEST_CERTIFICATE_MS = 60_000, 30 * 24 * 3_600_000
 LONGEST_RETENTION_DAYS = 3_650
 _BUILT_IN = {"in_flight": 3, "per_host": 1, "per_service": 1}
 _PORT_ENDS = 65_536
@@ -47,11 +48,16 @@ class Config:
     listen_agents: Address = Address("0.0.0.0", 7442)  # noqa: S104 - agents come from everywhere, with keys
     listen_operators: Address = Address("127.0.0.1", 7443)
     listen_halt: Address = Address("127.0.0.1", 7444)  # POST /halt, over TLS
+    # Where hosts join, and whether running agents get new certificates; both need the CA's key. None: neither.
+    listen_join: Address | None = None
+    agents_at: tuple[Address, ...] = ()  # told to those who join; empty: the host they dialled
+    certificates_ms: int = 7 * 24 * 3_600_000  # how long those of agents live that join
     state: Path = Path("/var/lib/killdeer-coordinator")
     store: str = ""  # the URL of a PostgreSQL database; empty: SQLite in the state directory
     ca: Path = Path("ca.pem")
     cert: Path = Path("coordinator.pem")
     key: Path = Path("coordinator.key")
+    ca_key: Path = Path("ca.key")  # read only where hosts join
     halt_token: Path = Path("halt-token")  # the file with the token that can do nothing but halt
     lease_ms: int = 15_000
     heartbeat_ms: int = 5_000  # a third of the lease, 5 s at most, unless the file says otherwise
@@ -125,6 +131,9 @@ def parse(text: str, file: Path) -> Config:
     return _assemble({"commands": commands, **values}, limits, file.absolute().parent)
 
 
+_PLACES = ("state", "ca", "cert", "key", "ca_key", "halt_token", "secrets")
+
+
 def _assemble(values: dict[str, object], limits: dict[str, int], folder: Path) -> Config:
     known = FleetLimits(
         limits={**_BUILT_IN, **limits},
@@ -133,9 +142,7 @@ def _assemble(values: dict[str, object], limits: dict[str, int], folder: Path) -
     config = replace(Config(limits=known), **values)  # type: ignore[arg-type]  # each was read by its own reader
     if "heartbeat_ms" not in values:
         config = replace(config, heartbeat_ms=min(config.lease_ms // 3, LONGEST_HEARTBEAT_MS))
-    paths = {
-        name: folder / getattr(config, name) for name in ("state", "ca", "cert", "key", "halt_token", "secrets")
-    }
+    paths = {name: folder / getattr(config, name) for name in _PLACES}
     return replace(config, **paths)
 
 
@@ -215,6 +222,19 @@ def _address(value: object) -> Address:
     if found is None or int(found[3]) >= _PORT_ENDS:
         raise ValueError(wanted)
     return Address(found[1] or found[2], int(found[3]))
+
+
+def _addresses(value: object) -> tuple[Address, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError('write a list of HOST:PORT, such as ["coordinator.example.com:7442"]')
+    return tuple(_address(one) for one in value)
+
+
+def _certificates(value: object) -> int:
+    read = _duration(value)
+    if not SHORTEST_CERTIFICATE_MS <= read <= LONGEST_CERTIFICATE_MS:
+        raise ValueError("agents' certificates live between 1m and 30d; 7d is the default")
+    return read
 
 
 def _duration(value: object) -> int:
@@ -300,6 +320,9 @@ _KEYS: dict[str, Callable[[object], object]] = {
     "listen_agents": _address,
     "listen_operators": _address,
     "listen_halt": _address,
+    "listen_join": _address,
+    "agents_at": _addresses,
+    "certificates": _certificates,
     "state": _path,
     "secrets": _path,
     "lease": _lease,
@@ -310,6 +333,7 @@ _KEYS: dict[str, Callable[[object], object]] = {
     "tls.ca": _path,
     "tls.cert": _path,
     "tls.key": _path,
+    "tls.ca_key": _path,
     "halt.token": _path,
     "store.url": _store,
     **{f"limits.{scope}": _count for scope in SCOPES},
@@ -319,6 +343,7 @@ _FIELDS = {
     "lease": "lease_ms",
     "heartbeat": "heartbeat_ms",
     "retention": "retention_days",
+    "certificates": "certificates_ms",
     "halt.token": "halt_token",
     "store.url": "store",
 }

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from typing import Any, cast
@@ -19,11 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from killdeer.service import Notifier, log_to_stdout
-from killdeer.v1 import operator_pb2
+from killdeer.service import Notifier, log_to_stdout, set_log_level
+from killdeer.v1 import join_pb2, operator_pb2
+from killdeer.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from killdeer.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from killdeer.v1.process_pb2 import StorePosition
-from killdeer_coordinator.config import Address, Config
+from killdeer_coordinator import reloading
+from killdeer_coordinator.config import Address, Config, ConfigError
 from killdeer_coordinator.core.coordinator import Core
 from killdeer_coordinator.core.words import Operator, Started, Stop, Tick, Woken
 from killdeer_coordinator.edges import agents
@@ -32,8 +34,17 @@ from killdeer_coordinator.edges.asks import Asks
 from killdeer_coordinator.edges.deeds import Deeds
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
+from killdeer_coordinator.edges.joining import Authority, Joining, Renewals
 from killdeer_coordinator.edges.operators import Operators
-from killdeer_coordinator.edges.options import AGENTS_OPTIONS, OPERATORS_OPTIONS, expired, server_credentials
+from killdeer_coordinator.edges.options import (
+    AGENTS_OPTIONS,
+    JOIN_CALLS_MOST,
+    JOIN_OPTIONS,
+    OPERATORS_OPTIONS,
+    expired,
+    join_credentials,
+    server_credentials,
+)
 from killdeer_coordinator.edges.probes import Probes
 from killdeer_coordinator.outside import FILE_NAME, Outside
 from killdeer_coordinator.shell import Shell, WaysOut
@@ -50,6 +61,8 @@ DRAIN_S = 3.0
 # How long the store may take for what it was asked before this coordinator listens, and before it ends.
 SETTLE_S = 3.0
 RETAIN_EVERY_S = 3_600
+# Renewing the coordinator's own takes a person.
+CERTIFICATE_SOON_DAYS = 30
 # Where others share the store, those who follow the evidence here have it from there.
 PUBLISH_EVERY_S = 0.5
 PUBLISHED_MOST = 1_000
@@ -59,33 +72,48 @@ HALT_ANSWER_S = 2.0
 TOKEN_HOLDER = Operator("halt-token", frozenset({"viewer"}))
 
 
-async def run(config: Config) -> int:
-    """Until SIGTERM or SIGINT. Raises OutsideError, StoreError or OSError when it cannot start."""
+async def run(config: Config, reread: Callable[[], Config]) -> int:
+    """Until SIGTERM or SIGINT. `reread`: the configuration as it stands by then; raises ConfigError.
+
+    Raises OutsideError, StoreError or OSError when it cannot start."""
     log_to_stdout(config.log_level)
     config.state.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         if config.store:  # elsewhere; what is kept beside it is still this coordinator's alone
             stack.callback(os.close, lock_directory(config.state))
-        coordinator = Coordinator(config)
+        coordinator = Coordinator(config, reread)
         stack.push_async_callback(coordinator.close)
         stack.push_async_callback(coordinator.silence)
         await coordinator.start(stack)
         return await coordinator.serve()
 
 
+_Listener = tuple[
+    Address, Sequence[tuple[str, int]], Callable[[grpc.aio.Server], list[str]], grpc.ServerCredentials, int | None
+]
+"""Where, with which settings, for which services, as whom, and how many calls at once; None: any number."""
+
+
 class Coordinator:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
         self._config = config
+        self._reread = reread
+        self._notice = ""  # for operators: of the last reload
+        self._commands = dict(config.commands)  # shared with those who run them
         self._outside = Outside(config.state)
         self._halts, self._position = self._outside.load()
         self._store = AsyncStore(Store.open(config.store_url, limits=config.limits))
         self._shell = Shell(Core())
-        self._agents = Agents(self._shell.post)
+        self._authority = (
+            Authority(config.ca, config.ca_key, config.certificates_ms) if config.listen_join is not None else None
+        )
+        self._agents = self._make_agents()
         self._asks = Asks(self._shell.post)
         self._feed = Feed()
-        self._probes = Probes(config.commands, config.secrets)
-        self._deeds = Deeds(config.commands, config.secrets)
+        self._probes = Probes(self._commands, config.secrets)
+        self._deeds = Deeds(self._commands, config.secrets)
         self._stopping = asyncio.Event()
+        self._retaining = asyncio.Event()  # how long evidence is kept has changed
         self._servers: list[tuple[grpc.aio.Server, health_aio.HealthServicer]] = []
         self._notifier = Notifier()
 
@@ -93,6 +121,7 @@ class Coordinator:
         """Listens only once the core knows the halts and the books."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         ways = WaysOut(
             store=self._store,
             outside=self._outside,
@@ -128,9 +157,7 @@ class Coordinator:
         stopping = asyncio.ensure_future(self._stopping.wait())
         chores = [asyncio.ensure_future(chore()) for chore in self._chores()]
         log.info("started", agents=str(self._config.listen_agents), operators=str(self._config.listen_operators))
-        for name, words in self._config.commands.items():
-            if not os.access(words[0], os.X_OK):
-                log.warning("command_missing", name=name, program=words[0], remedy="runs that need it will say so")
+        self._look_for_commands()
         self._notifier.say(READY="1")
         try:
             awaited: set[asyncio.Future[Any]] = {stopping, self._shell.failed, *chores}
@@ -152,6 +179,33 @@ class Coordinator:
         alone = [self._tick, self._retain]
         return [*alone, self._listen_to_others, self._publish] if self._config.store else alone
 
+    def _reload(self) -> None:
+        """All or nothing. What is in flight beyond a lower limit is not touched; nothing is granted until it is
+        under it."""
+        try:
+            plan = reloading.plan(self._config, self._reread())
+        except ConfigError as fault:
+            self._notice = f"the coordinator's reload was refused: {fault}"
+            log.error("reload_refused", problem=str(fault), remedy=reloading.MEND)
+            self._notifier.say(STATUS=" ".join(self._notice.split()))
+            return
+        before, self._config, self._notice = self._config, plan.config, plan.notice
+        self._notifier.say(STATUS=self._notice)
+        set_log_level(plan.config.log_level)
+        self._store.limit(plan.config.limits)
+        self._commands.clear()
+        self._commands.update(plan.config.commands)
+        self._retaining.set()
+        log.info("reloaded", changed=plan.changed, limits=plan.config.limits.limits, before=before.limits.limits)
+        if plan.waiting:
+            log.warning("reload_waits", keys=plan.waiting, remedy="restart the coordinator")
+        self._look_for_commands()
+
+    def _look_for_commands(self) -> None:
+        for name, words in self._commands.items():
+            if not os.access(words[0], os.X_OK):
+                log.warning("command_missing", name=name, program=words[0], remedy="runs that need it will say so")
+
     async def close(self) -> None:
         """What was asked of the store goes into it first, if it can in time."""
         await self._settle()
@@ -171,11 +225,15 @@ class Coordinator:
         credentials = server_credentials(config.ca, config.cert, config.key)
         if why := expired(config.cert, dt.datetime.now(dt.UTC).date()):
             log.error("certificate_expired", why=why)
-        for address, options, add in (
-            (config.listen_agents, AGENTS_OPTIONS, self._add_agents),
-            (config.listen_operators, OPERATORS_OPTIONS, self._add_operators),
-        ):
-            server = grpc.aio.server(options=options)
+        listeners: list[_Listener] = [
+            (config.listen_agents, AGENTS_OPTIONS, self._add_agents, credentials, None),
+            (config.listen_operators, OPERATORS_OPTIONS, self._add_operators, credentials, None),
+        ]
+        if config.listen_join is not None:
+            unknown = join_credentials(config.ca, config.cert, config.key)
+            listeners.append((config.listen_join, JOIN_OPTIONS, self._add_join, unknown, JOIN_CALLS_MOST))
+        for address, options, add, credentials, calls_most in listeners:
+            server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_most)
             names = [*add(server), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
             health = health_aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -204,10 +262,44 @@ class Coordinator:
         server.add_generic_rpc_handlers((self._agents.handler(),))
         return [agents.SERVICE]
 
+    def _make_agents(self) -> Agents:
+        if self._authority is None:
+            return Agents(self._shell.post)
+        renewals = Renewals(self._store, self._authority)
+        return Agents(self._shell.post, certify=renewals.certify, news=renewals.news)
+
+    def _add_join(self, server: grpc.aio.Server) -> list[str]:
+        config = self._config
+        assert self._authority is not None
+        joining = Joining(
+            self._store,
+            self._authority,
+            coordinators=[str(address) for address in config.agents_at],
+            agents_port=config.listen_agents.port,
+        )
+        add_JoinServiceServicer_to_server(joining, server)
+        return [join_pb2.DESCRIPTOR.services_by_name["JoinService"].full_name]
+
     def _add_operators(self, server: grpc.aio.Server) -> list[str]:
-        operators = Operators(self._asks, self._store, self._feed, self._witnesses)
+        operators = Operators(self._asks, self._store, self._feed, self._witnesses, self._notices)
         add_OperatorServiceServicer_to_server(operators, server)
         return [operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name]
+
+    def _notices(self) -> list[str]:
+        return [notice for notice in (self._notice, self._ending()) if notice]
+
+    def _ending(self) -> str:
+        """Of its own certificate, in time."""
+        soon = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=CERTIFICATE_SOON_DAYS)
+        try:
+            if not expired(self._config.cert, soon):
+                return ""
+        except OSError as error:
+            return f"cannot read {self._config.cert}: {error.strerror}; a restart will want it"
+        return (
+            f"the coordinator's certificate ends within {CERTIFICATE_SOON_DAYS} days: move {self._config.cert} and "
+            "its key away, run killdeer-coordinator init again, and restart"
+        )
 
     async def _witnesses(self) -> Mapping[str, StorePosition]:
         shown = {f"host {host}": position for host, position in self._agents.shown.items()}
@@ -262,7 +354,10 @@ class Coordinator:
                 await self._store.retain(self._config.retention_days)
             except StoreError as error:
                 log.error("retention_failed", why=str(error))
-            await asyncio.sleep(RETAIN_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETAIN_EVERY_S):
+                    await self._retaining.wait()
+            self._retaining.clear()
 
 
 def _token(config: Config) -> str:

@@ -19,6 +19,14 @@ listen_agents = {listen_agents}
 listen_operators = {listen_operators}
 listen_halt = {listen_halt}
 
+# Where hosts join with a token of `killdeer-coordinator token create`. Not set, nobody joins here, and agents get
+# no new certificates over their streams: both need the CA's key on this machine, [tls] ca_key.
+# listen_join = "0.0.0.0:7445"
+# Where those who join find this coordinator and others; not set, at the name they dialled for it.
+# agents_at = ["coordinator.example.com:7442"]
+# How long their certificates live. An agent has the next one when a third of that is left.
+certificates = {certificates}
+
 # The store, unless it is elsewhere, and what is kept beside it. One coordinator per directory.
 state = {state}
 
@@ -44,6 +52,8 @@ log_level = {log_level}
 ca = {ca}
 cert = {cert}
 key = {key}
+# Read only where hosts join, and by `token`, `operator` and `init`.
+ca_key = {ca_key}
 
 [halt]
 # The file with the token of POST /halt.
@@ -79,6 +89,7 @@ def example_toml(state: Path | None = None) -> str:
         listen_operators=json.dumps(str(config.listen_operators)),
         listen_halt=json.dumps(str(config.listen_halt)),
         state=json.dumps(str(state or config.state)),
+        certificates=json.dumps(format_duration(config.certificates_ms)),
         secrets=json.dumps(str(config.secrets)),
         lease=json.dumps(format_duration(config.lease_ms)),
         heartbeat=json.dumps(format_duration(config.heartbeat_ms)),
@@ -88,6 +99,7 @@ def example_toml(state: Path | None = None) -> str:
         ca=json.dumps(str(config.ca)),
         cert=json.dumps(str(config.cert)),
         key=json.dumps(str(config.key)),
+        ca_key=json.dumps(str(config.ca_key)),
         halt_token=json.dumps(str(config.halt_token)),
         **config.limits.limits,
     )

@@ -8,22 +8,28 @@ import datetime as dt
 import ipaddress
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from killdeer_coordinator.authorities import COORDINATOR_NAME as COORDINATOR_NAME
+from killdeer_coordinator.authorities import Pair as Pair
+from killdeer_coordinator.authorities import PkiError as PkiError
+from killdeer_coordinator.authorities import authority, issuer_of, signing_key
+
 ROLES = ("viewer", "operator", "approver", "admin")
-# Every coordinator's certificate carries this name: clients ask for it, whatever address they dial.
-COORDINATOR_NAME = "killdeer-coordinator"
 
 CA_DAYS = 3650
 # The longest that common TLS stacks accept of a server.
 COORDINATOR_DAYS = 825
 AGENT_DAYS = 825
 OPERATOR_DAYS = 365
+# Of what a host sends that asks for a certificate, no more is looked at.
+REQUEST_MOST_BYTES = 16 * 1024
 # Clocks of freshly installed hosts lag.
 _BACKDATED = dt.timedelta(minutes=10)
 
@@ -33,25 +39,26 @@ _AGENT_URI = "spiffe://killdeer/agent/"
 _OPERATOR_URI = "spiffe://killdeer/operator/"
 
 
-class PkiError(ValueError):
-    """A name, key or certificate that cannot be used; the message says why."""
-
-
 class PeerError(PkiError):
     """A peer whose certificate names neither an agent nor an operator."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """A certificate and its private key, both PEM."""
-
-    certificate: bytes
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AgentPeer:
     host: str
+    serial: str = field(default="", compare=False)
+    """Of the certificate, hex."""
+    authority: str = field(default="", compare=False)
+    """Of its issuer's key, as `authority_id` has it; empty: the certificate does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate for somebody else's key. `ends_ms` is Unix ms."""
+
+    certificate: bytes
+    serial: str
+    ends_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +87,12 @@ def check_operator(name: str) -> None:
         )
 
 
-def make_ca(now: dt.datetime | None = None) -> Pair:
+def make_ca(now: dt.datetime | None = None, *, name: str = "Killdeer CA") -> Pair:
     """A CA that signs end certificates only, for ten years."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _subject("Killdeer CA")
+    subject = _subject(name)
     builder = (
-        _builder(name, name, key.public_key(), CA_DAYS, now)
+        _builder(subject, subject, key.public_key(), _dates(CA_DAYS, now))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -108,6 +115,28 @@ def issue_agent(ca: Pair, host: str, now: dt.datetime | None = None) -> Pair:
     check_host(host)
     uri = x509.UniformResourceIdentifier(_AGENT_URI + host)
     return _issue(ca, _subject(host[:64]), [uri], ExtendedKeyUsageOID.CLIENT_AUTH, AGENT_DAYS, now)
+
+
+def sign_agent(ca: Pair, host: str, request: bytes, life: dt.timedelta, now: dt.datetime | None = None) -> Issued:
+    """A certificate for the key of a signing request (PKCS #10, PEM), which ends after `life`. Nothing else of the
+    request counts."""
+    check_host(host)
+    now = now or dt.datetime.now(dt.UTC)
+    # Short lives are not to be behind them at once.
+    backdated = min(_BACKDATED, life / 20)
+    certificate = _sign(
+        ca,
+        _key_of(request),
+        _subject(host[:64]),
+        [x509.UniformResourceIdentifier(_AGENT_URI + host)],
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        (now - backdated, now + life),
+    )
+    return Issued(
+        certificate=certificate.public_bytes(serialization.Encoding.PEM),
+        serial=_serial(certificate),
+        ends_ms=int(certificate.not_valid_after_utc.timestamp() * 1_000),
+    )
 
 
 def issue_operator(ca: Pair, name: str, roles: Collection[str], now: dt.datetime | None = None) -> Pair:
@@ -140,7 +169,7 @@ def peer_of(pem: bytes) -> AgentPeer | OperatorPeer:
     uri = names[0].value
     host = uri.removeprefix(_AGENT_URI)
     if host != uri and _HOST.fullmatch(host):
-        return AgentPeer(host)
+        return AgentPeer(host, _serial(certificate), issuer_of(certificate))
     name = uri.removeprefix(_OPERATOR_URI)
     if name != uri and _OPERATOR.fullmatch(name):
         units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
@@ -197,18 +226,25 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, now: dt.datetime | None
-) -> x509.CertificateBuilder:
+def _dates(days: int, now: dt.datetime | None) -> tuple[dt.datetime, dt.datetime]:
     begins = (now or dt.datetime.now(dt.UTC)) - _BACKDATED
+    return begins, begins + dt.timedelta(days=days)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    dates: tuple[dt.datetime, dt.datetime],
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + dt.timedelta(days=days))
+        .not_valid_before(dates[0])
+        .not_valid_after(dates[1])
     )
 
 
@@ -220,31 +256,61 @@ def _issue(
     days: int,
     now: dt.datetime | None,
 ) -> Pair:
-    try:
-        signer = x509.load_pem_x509_certificate(ca.certificate)
-        signer_key = serialization.load_pem_private_key(ca.key, password=None)
-    except (ValueError, TypeError) as cause:
-        raise PkiError(f"cannot read the CA: {cause}") from cause
-    if not isinstance(signer_key, ec.EllipticCurvePrivateKey) or signer_key.public_key() != signer.public_key():
-        raise PkiError("cannot sign: the CA's key does not belong to its certificate")
     key = ec.generate_private_key(ec.SECP256R1())
-    authority = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return _pair(_sign(ca, key.public_key(), subject, names, use, _dates(days, now)), key)
+
+
+def _sign(
+    ca: Pair,
+    key: ec.EllipticCurvePublicKey,
+    subject: x509.Name,
+    names: list[x509.GeneralName],
+    use: x509.ObjectIdentifier,
+    dates: tuple[dt.datetime, dt.datetime],
+) -> x509.Certificate:
+    signer_key = signing_key(ca.key)
+    signer = x509.load_pem_x509_certificate(authority(ca.certificate, ca.key).certificate)
+    signed_by = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        _builder(subject, signer.subject, key.public_key(), days, now)
+        _builder(subject, signer.subject, key, dates)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signed_by), critical=False)
     )
-    return _pair(builder.sign(signer_key, hashes.SHA256()), key)
+    return builder.sign(signer_key, hashes.SHA256())
+
+
+def _key_of(request: bytes) -> ec.EllipticCurvePublicKey:
+    """Raises PkiError for all that is not a request signed with its own P-256 key."""
+    if len(request) > REQUEST_MOST_BYTES:
+        raise PkiError(f"cannot read the signing request: it has more than {REQUEST_MOST_BYTES} bytes")
+    try:
+        read = x509.load_pem_x509_csr(request)
+        key, signed = read.public_key(), read.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        raise PkiError(f"cannot read the signing request: {cause}") from cause
+    if not signed:
+        raise PkiError("cannot take the signing request: its signature is not its key's own")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise PkiError("cannot take the signing request: its key is not one of P-256")
+    return key
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:x}"
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
     return Pair(
         certificate=certificate.public_bytes(serialization.Encoding.PEM),
-        key=key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key=_private(key),
+    )
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from killdeer.durations import format_duration
 from killdeer.terms import parse_selector
 from killdeer_experiment import selector
+from killdeer_experiment.action import DEFAULT_GRACE_MS
 from killdeer_experiment.hosts import Label
+from killdeer_experiment.recovery import DEFAULT_WITHIN_MS
 from killdeer_experiment.scalars import read_environment
 from killdeer_experiment.selector import Term
 from killdeer_experiment.writing import to_yaml
@@ -22,13 +25,18 @@ def first_file(
     units: Sequence[str],
     services: Sequence[str],
     restarted: bool,
+    stop_ms: int = 0,
+    restart_ms: int = 0,
 ) -> str:
     """The text of a file that loads.
 
     `terms` are words of the command line; `units` and `services` are those of the processes they match now,
-    an empty unit for a process of none. `restarted`: something is known to restart each of them. Raises
-    TermError for the terms, and Unfit for the environment.
+    an empty unit for a process of none. `restarted`: something is known to restart each of them. `stop_ms` and
+    `restart_ms` are how long their supervisor gives them to stop, and waits before it starts them again; 0: not
+    known. Raises TermError for the terms, and Unfit for the environment.
     """
+    grace_ms = stop_ms or DEFAULT_GRACE_MS
+    within_ms = max(DEFAULT_WITHIN_MS, 2 * (grace_ms + restart_ms))
     process = selector.from_wire(parse_selector(terms))
     unit = common_unit(units)
     if unit and not any(term.field == "unit" and not term.negated for term in process):
@@ -37,17 +45,18 @@ def first_file(
     service = services[0].rpartition("/")[2] if len(services) == 1 else ""  # a path where it is an executable
     named = _slug(unit.partition("@")[0].removesuffix(".service") or service)
     count = f"{len(units)} {'process' if len(units) == 1 else 'processes'}"
+    healed = f"When one process of {named} is stopped, as many as before are there within {_whole(within_ms)}."
     head: dict[str, object] = {
         "killdeer": 1,
         "name": f"{named}-survives-a-stop",
         "environment": read_environment(environment),
-        "hypothesis": f"When one process of {named} is stopped, as many as before are there within two minutes.",
+        "hypothesis": healed,
     }
     target: dict[str, object] = {
         "target": ({"hosts": labels} if labels else {}) | {"process": selector.written(process)}
     }
     waves: dict[str, object] = {"waves": [{"name": "rehearsal", "dry_run": True}, {"name": "one", "strikes": 1}]}
-    recovery: dict[str, object] = {"within": "2m"}
+    recovery: dict[str, object] = {"within": format_duration(within_ms)}
     if unit and not restarted:
         recovery["then"] = ["start_unit"]
     return "\n".join(
@@ -61,10 +70,10 @@ def first_file(
             *_PROBES,
             "# The blast radius: one victim at a time, which is in flight until it has recovered.",
             to_yaml({"limits": {"in_flight": 1, "per_host": 1}}),
-            *_about_the_grace(unit),
-            to_yaml({"action": {"terminate": {"grace": "10s"}}}),
+            *_about_the_grace(unit, known=bool(stop_ms)),
+            to_yaml({"action": {"terminate": {"grace": format_duration(grace_ms)}}}),
             to_yaml(waves),
-            *_about_recovery(restarted, "then" in recovery),
+            *_about_recovery(restarted, "then" in recovery, known=bool(stop_ms)),
             to_yaml({"recovery": recovery}),
         ]
     )
@@ -91,24 +100,38 @@ _PROBES = (
 )
 
 
-def _about_the_grace(unit: str) -> list[str]:
+def _about_the_grace(unit: str, *, known: bool) -> list[str]:
+    after = "# SIGTERM and, to who is still there after the grace, SIGKILL."
+    if known:
+        return [f"{after} It is as long as their supervisor gives them", "# to stop (TimeoutStopSec=)."]
     of_unit = f": systemctl show -p TimeoutStopUSec '{unit}'" if unit else "."
     return [
-        "# SIGTERM and, to who is still there after the grace, SIGKILL. 10s is the default, and was not taken from",
+        f"{after} 10s is the default, and was not taken from",
         f"# the service: give it as long as its supervisor would{of_unit}",
     ]
 
 
-def _about_recovery(restarted: bool, started: bool) -> list[str]:
-    lines = [
-        "# Recovered is: as many ready processes of the service as before. 2m is the default, and was not taken",
-        "# from the service: it should outlast its restart (RestartSec=) and its start.",
-    ]
+def _about_recovery(restarted: bool, started: bool, *, known: bool) -> list[str]:
+    lines = ["# Recovered is: as many ready processes of the service as before."]
+    if known:
+        lines.append(
+            "# That has time for a stop, the pause before a restart (RestartSec=), and as much again to start."
+        )
+    else:
+        lines += [
+            "# 2m is the default, and was not taken from the service: it should outlast its restart (RestartSec=)",
+            "# and its start.",
+        ]
     if not restarted:
         lines.append("# NOTHING IS KNOWN TO RESTART these processes: who is struck may stay away.")
     if started:
         lines.append("# So its unit is started when that time is over, if nobody has stopped it since.")
     return lines
+
+
+def _whole(ms: int) -> str:
+    """`two minutes`, or the length as a file has it."""
+    return "two minutes" if ms == DEFAULT_WITHIN_MS else format_duration(ms)
 
 
 def _slug(text: str) -> str:

@@ -3,10 +3,14 @@
 It stands beside the wire because the daemons share nothing else.
 """
 
+import logging
 import os
 import socket
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_least = logging.INFO
 
 
 class Notifier:
@@ -36,13 +40,28 @@ class Notifier:
 
 def log_to_stdout(level: str) -> None:
     """JSON lines, which journald takes as they are. `level`: debug, info, warning or error."""
+    set_log_level(level)
     structlog.configure(
         processors=[
+            _worth_saying,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        # Loggers are made once; what passes is asked anew with each line, for the level may change.
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
         cache_logger_on_first_use=True,
     )
+
+
+def set_log_level(level: str) -> None:
+    """From the next line on: debug, info, warning or error."""
+    global _least
+    _least = logging.getLevelNamesMapping()[level.upper()]
+
+
+def _worth_saying(_logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    if logging.getLevelNamesMapping().get(method.upper(), logging.ERROR) < _least:
+        raise structlog.DropEvent
+    return line

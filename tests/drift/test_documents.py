@@ -1,9 +1,11 @@
 """What the documents name exists, and what README tells a reader to type works."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,113 @@ def test_every_make_target_that_readme_names_exists() -> None:
     made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets
     assert set(targets) <= set(made)
+
+
+# --- docs/operating.md ---------------------------------------------------------------------------------------
+
+_OPERATING = ROOT / "docs/operating.md"
+_LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+_CORES = frozenset({"note", "Note"})  # what a core has its shell log
+_METRIC = re.compile(r"killdeer_[a-z_]+")
+
+
+def section(title: str) -> str:
+    """Of docs/operating.md, down to the next heading."""
+    found = re.search(rf"(?m)^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", _OPERATING.read_text(), re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def first_column(title: str) -> list[str]:
+    return re.findall(r"(?m)^\| `([^`]+)` \|", section(title))
+
+
+def logged(package: str) -> set[str]:
+    """Every event that the sources of a daemon log by name."""
+    return {
+        event
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and call.args and _logs(call.func)
+        for event in _names(call.args[0])
+    }
+
+
+def _logs(function: ast.expr) -> bool:
+    if isinstance(function, ast.Attribute):
+        on = function.value.id if isinstance(function.value, ast.Name) else ""
+        return (function.attr in _LEVELS and on == "log") or function.attr in _CORES
+    return isinstance(function, ast.Name) and function.id in _CORES
+
+
+def _names(argument: ast.expr) -> Iterator[str]:
+    """A text, or either of two; a line that is put together is of a run, not of the log."""
+    if isinstance(argument, ast.IfExp):
+        yield from _names(argument.body)
+        yield from _names(argument.orelse)
+    elif isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+        yield argument.value
+
+
+@pytest.mark.parametrize(
+    ("title", "package"),
+    [("Agent", "agent/killdeer_agent"), ("Coordinator", "coordinator/killdeer_coordinator")],
+)
+def test_operating_says_of_every_log_event_what_it_means(title: str, package: str) -> None:
+    said = first_column(title)
+    assert len(said) == len(set(said))
+    assert set(said) == logged(package)
+
+
+def test_operating_says_what_every_metric_is() -> None:
+    source = (ROOT / "agent/killdeer_agent/exposition.py").read_text()
+    texts = [one.value for one in ast.walk(ast.parse(source)) if isinstance(one, ast.Constant)]
+    made = {text for text in texts if isinstance(text, str) and _METRIC.fullmatch(text)}
+    assert made
+    assert set(first_column("The metrics")) == made
+
+
+def test_operating_names_every_reloadable_key_of_both_daemons() -> None:
+    from killdeer_agent import reloading as agent
+    from killdeer_coordinator import reloading as coordinator
+
+    row = {line.split(" | ")[0].strip("| "): line for line in section("Change the configuration").splitlines()}
+    assert all(f"`[{key}]`" in row["agent"] or f"`{key}`" in row["agent"] for key in agent.AT_ONCE)
+    keys = [key.removesuffix("_days") for key in coordinator.AT_ONCE]
+    assert all(f"`[{key}]`" in row["coordinator"] or f"`{key}`" in row["coordinator"] for key in keys)
+
+
+def test_every_port_of_the_example_configuration_is_in_operating() -> None:
+    example = (ROOT / "deploy/systemd/coordinator.toml").read_text()
+    listeners = re.findall(r"(?m)^#? ?(listen_\w+) = \"[^\"]*:(\d+)\"", example)
+    assert len(listeners) >= 3
+    ports = section("What runs where")
+    for key, port in listeners:
+        assert f"{port}/tcp" in ports, key
+        assert f"`{key}`" in ports
+
+
+def test_the_verbs_that_operating_tells_to_type_exist() -> None:
+    import killdeer_cli.main
+    from killdeer_agent.cli import _parser as agent_parser
+    from killdeer_coordinator.cli import _parser as coordinator_parser
+
+    known = {
+        "killdeer": set(killdeer_cli.main.Verbs.verbs),  # type: ignore[attr-defined]
+        "killdeer-agent": set(re.findall(r"[a-z]+", agent_parser().format_help())),
+        "killdeer-coordinator": set(re.findall(r"[a-z]+", coordinator_parser().format_help())),
+    }
+    text = _OPERATING.read_text()
+    typed = re.findall(r"(?m)(?:^ {4}|`)(killdeer(?:-agent|-coordinator)?) ([a-z]+)\b", text)
+    assert len(typed) > 20
+    assert {f"{program} {verb}" for program, verb in typed if verb not in known[program]} == set()
+
+
+def test_the_links_within_operating_lead_somewhere() -> None:
+    text = _OPERATING.read_text()
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
 def test_every_decision_is_in_the_index() -> None:

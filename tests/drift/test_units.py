@@ -240,14 +240,14 @@ def test_users_and_keys_come_out_with_these_owners_and_modes(shipped: Path, tmp_
     (root / "etc/killdeer").mkdir(parents=True)
     for name in secrets:
         (root / "etc/killdeer" / name).touch(mode=0o666)
-    users = str(shipped / "killdeer.sysusers.conf")
-    subprocess.run(["systemd-sysusers", f"--root={root}", users], check=True, timeout=DEADLINE_S)
+    users = [str(shipped / f"{daemon}.sysusers.conf") for daemon in ("killdeer-agent", "killdeer-coordinator")]
+    subprocess.run(["systemd-sysusers", f"--root={root}", *users], check=True, timeout=DEADLINE_S)
     ids = {}
     for line in (root / "etc/group").read_text().splitlines():
         name, _, number = line.split(":")[:3]
         ids[name] = int(number)
-    places = str(shipped / "killdeer.tmpfiles.conf")
-    subprocess.run(["systemd-tmpfiles", f"--root={root}", "--create", places], check=True, timeout=DEADLINE_S)
+    places = [str(path) for path in sorted(shipped.glob("*.tmpfiles.conf"))]
+    subprocess.run(["systemd-tmpfiles", f"--root={root}", "--create", *places], check=True, timeout=DEADLINE_S)
 
     found = {str(path.relative_to(root)): path.stat() for path in root.rglob("*")}
     shown = {name: (one.st_uid, one.st_gid, oct(one.st_mode & 0o777)) for name, one in found.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer_experiment.action import Terminate
@@ -214,3 +215,23 @@ def test_each_fault_of_a_sentence_is_shown_under_its_word(tmp_path: Path) -> Non
     assert f"{file}:11:5: unknown probe 'chekout': did you mean 'checkout'?" in said.out
     listed = json.loads(killdeer("validate", "--json", str(file)).out)["files"][0]["faults"]
     assert [(one["line"], one["column"], one["nearest"]) for one in listed] == [(10, 16, ""), (11, 5, "checkout")]
+
+
+def inspected(operator: FakeOperator, stop_ms: int = 0, restart_ms: int = 0) -> None:
+    subject = a.Subject(service="payment-worker@", stop_ms=stop_ms, restart_ms=restart_ms)
+    operator.answers["Inspect"] = lambda request, context: o.InspectResponse(host=request.host, subjects=[subject])
+
+
+def test_grace_and_recovery_are_the_units_own_where_systemd_tells_them(fleet: FakeOperator) -> None:
+    inspected(fleet, stop_ms=90_000, restart_ms=5_000)
+    experiment = written(killdeer("new", "name=payment-worker"))
+    assert experiment.action_of(experiment.waves[1]) == Terminate(grace_ms=90_000)
+    assert experiment.recovery.within_ms == 190_000
+    assert "within 3m10s" in experiment.hypothesis
+
+
+def test_what_systemd_does_not_tell_stays_a_default_and_the_file_says_so(fleet: FakeOperator) -> None:
+    inspected(fleet)
+    said = killdeer("new", "name=payment-worker")
+    assert written(said).action_of(written(said).waves[1]) == Terminate(grace_ms=10_000)
+    assert "was not taken from" in said.out

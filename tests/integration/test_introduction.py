@@ -74,6 +74,24 @@ def test_one_that_ends_soon_is_a_warning(files: Callable[..., Config]) -> None:
     assert "28 days" in found.fact or "29 days" in found.fact
 
 
+def test_one_of_days_that_the_agent_renews_by_itself_is_good_until_little_of_it_is_left(
+    files: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pki, "AGENT_DAYS", 2)
+    config = files(cert=pki.issue_agent(CA, "web-1"))
+    _, ends_s = doctor._introduction(config).read()
+    assert doctor.certificate(config, now_s=ends_s - DAY_S).ok
+    found = doctor.certificate(config, now_s=ends_s - DAY_S / 4)
+    assert (found.ok, "6 hours" in found.fact) == (False, True)
+
+
+def test_one_whose_time_has_not_come_is_a_matter_of_the_clock(files: Callable[..., Config]) -> None:
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+    found = doctor.certificate(files(cert=pki.issue_agent(CA, "web-1", now=later)))
+    assert (found.ok, found.needed) == (False, True)
+    assert "timedatectl" in found.remedy
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

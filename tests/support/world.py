@@ -25,6 +25,7 @@ from killdeer_coordinator.core.books import (
     CoordinatorRow,
     Decide,
     FleetLimits,
+    ForgetHost,
     HostRow,
     Letter,
     Permit,
@@ -32,9 +33,11 @@ from killdeer_coordinator.core.books import (
     PutHalt,
     PutHost,
     PutPermit,
+    PutRemoval,
     PutRun,
     PutStrike,
     ReleaseHalts,
+    RemovalRow,
     RunRow,
     SetLimit,
     StrikeRow,
@@ -65,6 +68,7 @@ class MemoryStore:
     heads: list[str] = field(default_factory=lambda: [""])
     coordinators: dict[str, CoordinatorRow] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
+    removals: dict[str, RemovalRow] = field(default_factory=dict)
     last_decision_ms: int = 0
     failing: str = ""  # every decision and read fails with this
     held: bool = False  # answers wait
@@ -93,6 +97,7 @@ class MemoryStore:
                 if self.halts.active and run.verdict == o.RunVerdict.RUN_VERDICT_HALTED
             },
             coordinators=dict(self.coordinators),
+            removal_of=self.removals.get,
         )
 
     def decide(self, decide: Decide) -> object:
@@ -137,6 +142,10 @@ class MemoryStore:
                 self.halts = self.halts.release(ids)
             case PutCoordinator(row):
                 self.coordinators[row.coordinator] = row
+            case PutRemoval(row):
+                self.removals[row.host] = row
+            case ForgetHost(name):
+                self.hosts.pop(name, None)
             case VoidLetters(name):
                 kept = [one for one in self.letters if one.told or one.recipient != name]
                 ended = [one.sender == name and one.until_ms > 0 for one in kept]

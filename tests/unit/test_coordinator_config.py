@@ -39,7 +39,9 @@ def test_the_file_that_init_writes_holds_every_key_with_its_default() -> None:
     assert {name: getattr(said, name) for name in Config.__slots__ if name != "limits"} == {
         name: getattr(defaults, name) for name in Config.__slots__ if name != "limits"
     }
-    uncommented = tomllib.loads(re.sub(r"(?m)^# (?=(heartbeat|per_\w+|url) = |\[store\])", "", text))
+    uncommented = tomllib.loads(
+        re.sub(r"(?m)^# (?=(heartbeat|listen_join|agents_at|per_\w+|url) = |\[store\])", "", text)
+    )
     keys = {key for key, value in uncommented.items() if not isinstance(value, dict)}
     keys |= {f"{section}.{key}" for section in ("tls", "halt", "store", "limits") for key in uncommented[section]}
     assert keys == set(config._KEYS)

@@ -50,6 +50,7 @@ def held_permit(environment: str = "staging") -> World:
         (o.RearmRequest(reason="x"), {"approver", "admin"}),
         (o.AcceptHostRequest(reason="x"), {"approver", "admin"}),
         (o.ClearPermitRequest(reason="x"), {"approver", "admin"}),
+        (o.RemoveHostRequest(reason="x"), {"approver", "admin"}),
         (o.SetLimitRequest(reason="x"), {"approver", "admin"}),
         (o.HaltRequest(), {"viewer", "operator", "approver", "admin"}),
         (o.GetStatusRequest(), {"viewer", "operator", "approver", "admin"}),

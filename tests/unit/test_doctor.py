@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from killdeer_agent import doctor, surroundings
+from killdeer_agent import doctor, foundation, surroundings
 from killdeer_agent.config import Config
 from killdeer_agent.core.words import Record
 from killdeer_agent.doctor import render
@@ -243,3 +243,68 @@ def test_a_host_without_the_unit_is_told_what_that_means(tmp_path: Path) -> None
     found = surroundings.service(unit_dirs=(tmp_path,))
     assert not found.ok
     assert "deploy/systemd/killdeer-agent.service" in found.remedy
+
+
+def test_the_kernel_is_asked_for_pidfds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert foundation.kernel().ok
+
+    def none(pid: int, flags: int = 0) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", none)
+    found = foundation.kernel()
+    assert (found.ok, found.needed) == (False, True)
+    assert "Function not implemented" in found.fact
+
+
+@pytest.mark.parametrize(("collector", "ok"), [("auto", False), ("core", False), ("bcc", True), ("pidfd", True)])
+def test_types_and_libbpf_are_missed_where_the_collector_rests_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collector: str, ok: bool
+) -> None:
+    monkeypatch.setattr("killdeer_agent.kernel.libbpf.NAMES", ("libnowhere.so.1", "libnowhere.so.0"))
+    for found in (foundation.types(collector, tmp_path), foundation.library(collector)):
+        assert found.ok is ok
+        assert ("not needed" in found.fact) is ok
+        assert bool(found.remedy) is not ok
+
+
+def test_types_that_are_there_are_said_with_their_size(tmp_path: Path) -> None:
+    (tmp_path / "kernel/btf").mkdir(parents=True)
+    (tmp_path / "kernel/btf/vmlinux").write_bytes(b"\0" * 4096)
+    found = foundation.types("auto", tmp_path)
+    assert (found.ok, "4 KiB" in found.fact) == (True, True)
+
+
+NOON_S = 1_795_262_400.0  # 2026-11-21 12:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("chip_s", "kept_right", "ok", "said"),
+    [
+        (NOON_S, True, True, "the clock chip agrees"),
+        (NOON_S + 3_600, True, True, "the clock chip agrees"),  # it is set to local time
+        (NOON_S + 20_700, True, True, "the clock chip agrees"),  # in Kathmandu
+        (None, True, True, "no clock chip"),
+        (NOON_S, None, True, "does not say"),
+        (NOON_S, False, False, "nothing keeps it right"),
+        (NOON_S + 240, True, False, "240 s behind"),
+        (NOON_S - 86_400 * 30, True, False, "2,592,000 s ahead"),
+    ],
+)
+def test_the_time_of_day_is_compared_with_the_chip(
+    chip_s: float | None, kept_right: bool | None, ok: bool, said: str
+) -> None:
+    found = foundation.time_of_day(NOON_S, chip_s, kept_right)
+    assert (found.ok, said in found.fact, found.needed) == (ok, True, False), found.fact
+    assert "2026-11-21 12:00:00 UTC" in found.fact
+    assert ok or "timedatectl" in found.remedy
+
+
+def test_asking_whether_the_clock_is_kept_right_changes_nothing_and_always_answers() -> None:
+    assert foundation.synchronised() in (True, False, None)
+
+
+def test_every_finding_that_is_not_good_says_what_to_do(tmp_path: Path) -> None:
+    found = doctor.examine(config(tmp_path))
+    assert {"kernel", "btf", "libbpf", "time", "clock", "journal", "disk", "guard"} <= {one.name for one in found}
+    assert [one.name for one in found if not one.ok and not one.remedy and one.name != "fuse"] == []

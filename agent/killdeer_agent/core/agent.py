@@ -11,6 +11,7 @@ from killdeer_agent.core.evidence import Evidence
 from killdeer_agent.core.facts import Now, Refusal
 from killdeer_agent.core.halting import Halting
 from killdeer_agent.core.holds import Holds
+from killdeer_agent.core.inspections import Inspections
 from killdeer_agent.core.recoveries import Recoveries
 from killdeer_agent.core.reverts import Reverts
 from killdeer_agent.core.scans import Scans
@@ -29,6 +30,7 @@ from killdeer_agent.core.words import (
     Followed,
     Heard,
     Input,
+    Inspected,
     Linked,
     LocalHalt,
     Opened,
@@ -71,6 +73,7 @@ class Core:
         self._door = Door(*parts)
         self._starts = Starts(desk, self._session, self._strikes)
         self._scans = Scans(desk, self._strikes)
+        self._inspections = Inspections(desk, self._strikes)
         self._halting = Halting(desk, self._strikes, self._reverts)
         self._stop_by_ns = 0
         self._exited = False
@@ -80,8 +83,10 @@ class Core:
         match message:
             case Started():
                 self._started(message)
-            case Configured(guard=guard):
+            case Configured(guard=guard, labels=labels):
                 self._reverts.configured(guard)
+                if labels is not None:
+                    self._session.relabel(labels)
             case Linked():
                 self._session.opened(
                     open_commands=self._strikes.with_signals,
@@ -122,6 +127,8 @@ class Core:
                 self._recoveries.probed(message)
             case Scanned():
                 self._scans.scanned(message)
+            case Inspected():
+                self._inspections.inspected(message)
             case Seen(event=event, source=source):
                 self._evidence.seen(event, source)
                 self._halting.progress()
@@ -179,6 +186,8 @@ class Core:
                 self._session.witness(frame.lease_renewal.position)
             case "scan":
                 self._scans.asked(frame.scan)
+            case "inspect":
+                self._inspections.asked(frame.inspect)
             case "strike":
                 self._door.commanded(frame.strike)
             case "revert":
@@ -232,6 +241,8 @@ class Core:
         if self._session.welcomed:
             self._evidence.send()
         self._desk.compact()
+        if not self._strikes.open:
+            self._session.tell_labels()
         self._leave()
 
     def _leave(self) -> None:

@@ -1,5 +1,7 @@
 """The agent's side of one stream: who it is, its lease, and the updates that are kept until acknowledged."""
 
+from collections.abc import Mapping
+
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest, Heartbeat
 from killdeer.v1.process_pb2 import StorePosition
@@ -8,7 +10,7 @@ from killdeer_agent.core.facts import Now
 from killdeer_agent.core.lease import Lease
 from killdeer_agent.core.memory import position_record
 from killdeer_agent.core.strike import NS_PER_MS
-from killdeer_agent.core.words import Record
+from killdeer_agent.core.words import Record, Unlink
 
 # A heartbeat that was not answered within this many intervals is forgotten.
 _STAMPS_KEPT = 16
@@ -29,6 +31,7 @@ class Session:
         self._stamps: dict[int, Now] = {}
         self._number = 0
         self._unacknowledged: dict[int, agent_pb2.StrikeUpdate] = {}
+        self._relabelled = False  # since the last Hello
         self._witnessed = 0  # the highest position that is durable, or about to be
 
     @property
@@ -39,6 +42,7 @@ class Session:
     def opened(self, *, open_commands: list[str], guard_version: str, problem: str) -> None:
         self.closed()
         self.linked = True
+        self._relabelled = False
         hello = agent_pb2.Hello()
         hello.CopyFrom(self._desk.hello)
         hello.session = self._desk.memory.session
@@ -55,6 +59,20 @@ class Session:
         self._token = ""
         self._beating = False
         self._stamps.clear()
+
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        if dict(self._desk.hello.labels) != labels:
+            self._desk.hello.labels.clear()
+            self._desk.hello.labels.update(labels)
+            self._relabelled = True
+
+    def tell_labels(self) -> None:
+        """To be called while no strike is open. Labels are told in a Hello, so by a new stream; the lease runs on
+        meanwhile."""
+        if self._relabelled and self.linked:
+            self._relabelled = False
+            self._desk.note("labels_told_anew", labels=dict(self._desk.hello.labels))
+            self._desk.emit(Unlink(1))
 
     def begun(self, welcome: agent_pb2.Welcome) -> None:
         self._interval_ns = max(welcome.heartbeat_ms, _LEAST_INTERVAL_MS) * NS_PER_MS

@@ -1,7 +1,7 @@
 """Signal numbers and names, as Linux has them on every machine but MIPS and SPARC."""
 
 HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV = 1, 2, 3, 4, 5, 6, 7, 8, 9, 11
-PIPE, ALRM, TERM, XCPU, XFSZ, VTALRM, PROF, SYS = 13, 14, 15, 24, 25, 26, 27, 31
+PIPE, ALRM, TERM, CHLD, XCPU, XFSZ, VTALRM, PROF, SYS = 13, 14, 15, 17, 24, 25, 26, 27, 31
 SI_TIMER = -2
 
 ASK_TO_END = frozenset({INT, QUIT, TERM})

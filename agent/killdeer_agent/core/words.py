@@ -4,6 +4,7 @@
 back as the input named in its docstring. A crash can fall between any two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from killdeer.v1 import probe_pb2
@@ -11,6 +12,7 @@ from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Heartbeat, He
 from killdeer.v1.process_pb2 import Action, Candidate, KernelEvent, Reason
 from killdeer_agent.core.facts import Process, Refusal
 from killdeer_agent.core.guard import Guard
+from killdeer_agent.core.preparedness import ServiceFacts
 from killdeer_agent.core.selector import Matcher
 from killdeer_agent.core.unit import UnitState
 from killdeer_agent.core.warrant import Warrant
@@ -46,9 +48,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configured:
-    """The guard, at start and after each reload. An unreadable one allows nothing (rule R29)."""
+    """The guard, at start and after each reload. An unreadable one allows nothing (rule R29).
+
+    `labels` are the host's, where they were read anew; None: they are as they were."""
 
     guard: Guard
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,16 @@ class Scanned:
     begun_boot_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """Answers Inspect. `failure`: nothing may be concluded from it."""
+
+    ask: str
+    services: tuple[ServiceFacts, ...] = ()
+    failure: Reason = Reason.REASON_UNSPECIFIED
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One event of the kernel's record, or a pidfd's word that a victim has exited (an ExitSeen whose
@@ -213,7 +228,7 @@ class Stop:
 
 Input = (
     Started | Configured | Linked | Unlinked | Heard | Opened | Followed | Written | Compacted | Done | Reverted
-    | UnitSeen | UnitStarted | Counted | Probed | Scanned | Seen | LocalHalt | Tick | Stop
+    | UnitSeen | UnitStarted | Counted | Probed | Scanned | Inspected | Seen | LocalHalt | Tick | Stop
 )  # fmt: skip
 
 
@@ -339,6 +354,18 @@ class Scan:
     deadline_boot_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Look at how well what matches is prepared, beside the loop with a deadline: Inspected. `open_only`: of it,
+    only what the guard lets be hit."""
+
+    ask: str
+    matcher: Matcher
+    open_only: bool
+    guard: Guard
+    deadline_boot_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Close:
     """The strike is over: close its pidfd, stop watching it."""
@@ -370,5 +397,5 @@ class Note:
 
 Effect = (
     Send | Write | Compact | Open | Follow | Strike | Revert | LookUnit | StartUnit | Watch | Census | Probe | Scan
-    | Close | Unlink | Exit | Note
+    | Inspect | Close | Unlink | Exit | Note
 )  # fmt: skip

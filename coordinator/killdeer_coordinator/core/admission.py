@@ -31,6 +31,7 @@ from killdeer_coordinator.core.books import (
     ReleaseHalts,
     StrikeRow,
 )
+from killdeer_coordinator.core.joining import not_trusted
 from killdeer_coordinator.core.refusal import Refused
 
 WHO = "coordinator"
@@ -56,16 +57,34 @@ class Admission:
     elsewhere: frozenset[str] = frozenset()  # ids of runs that another coordinator drives on
 
 
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """Its certificate is not good any more. Nothing that it says counts, not even of halts."""
+
+    why: str
+
+
 Put = tuple[HostRow, tuple[Change, ...], tuple[Audited, ...]]
 """The host's row as it is from now on, and what of it and around it is new."""
 
 
 def admit(
-    host: str, hello: Hello, token: str, lease_ms: int, known: Halts, unix_ms: int, *, coordinator: str = ""
+    host: str,
+    hello: Hello,
+    token: str,
+    lease_ms: int,
+    known: Halts,
+    unix_ms: int,
+    *,
+    coordinator: str = "",
+    serial: str = "",
 ) -> Decide:
-    """Answers Admission, by this coordinator. `known` are the halts it knows, `unix_ms` is for the records."""
+    """Answers Admission, by this coordinator, or Untrusted. `known` are the halts it knows, `unix_ms` is for the
+    records, `serial` that of the certificate it came with."""
 
     def decide(books: Books) -> Decision:
+        if why := not_trusted(books, host, serial):
+            return Decision(answer=Untrusted(why))
         halts, halt_changes, halt_audit = halts_to_store(
             books, known.union(told_by(host, hello, known.union(books.halts), unix_ms))
         )
@@ -135,6 +154,8 @@ def accept(host: str, who: str, reason: str) -> Decide:
             return Decision(answer=_no(host, "NOT_FOUND", "no such host has ever joined"))
         if not row.quarantined:
             return Decision(answer=_no(host, "FAILED_PRECONDITION", "it is not quarantined"))
+        if row.removed:
+            return Decision(answer=_no(host, "FAILED_PRECONDITION", f"{row.quarantined}; it can only join anew"))
         if (no := not_to_accept(books, row, who)) is not None:
             return Decision(answer=no)
         accepted = replace(row, quarantined="", session="", previous="", heard=False)

@@ -7,12 +7,14 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1.agent_pb2 import Inspected
 from killdeer.v1.process_pb2 import Action, HaltRecord, Kill
-from killdeer_coordinator.core import admission, ledger, notes
+from killdeer_coordinator.core import admission, joining, ledger, notes
 from killdeer_coordinator.core.books import Decide, Decision, HostRow, RunRow
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.halting import Halting
+from killdeer_coordinator.core.inspecting import Inspections
 from killdeer_coordinator.core.records import aborted_by, aborted_elsewhere
 from killdeer_coordinator.core.refusal import Refused
 from killdeer_coordinator.core.roster import Roster
@@ -38,7 +40,9 @@ ROLES: dict[type[Message], frozenset[str]] = {
     o.RearmRequest: APPROVE,
     o.ListHostsRequest: ANY,
     o.AcceptHostRequest: APPROVE,
+    o.RemoveHostRequest: APPROVE,
     o.ListCandidatesRequest: ANY,
+    o.InspectRequest: ANY,
     o.ListLimitsRequest: ANY,
     o.SetLimitRequest: APPROVE,
     o.ListPermitsRequest: ANY,
@@ -48,7 +52,7 @@ ROLES: dict[type[Message], frozenset[str]] = {
 
 T = TypeVar("T")
 
-_REASONED = (o.RearmRequest, o.AcceptHostRequest, o.SetLimitRequest, o.ClearPermitRequest)
+_REASONED = (o.RearmRequest, o.AcceptHostRequest, o.RemoveHostRequest, o.SetLimitRequest, o.ClearPermitRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class Asks:
     runs: Runs
     drafts: Drafts
     starting: Starting
+    removed: Callable[[HostRow], None]
+    """Told of hosts that were removed."""
+    inspections: Inspections
 
     def asked(self, asked: Asked) -> None:
         ask, who, request = asked.ask, asked.who, asked.request
@@ -85,8 +92,12 @@ class Asks:
                 self._reply(ask, status(self.roster, self.runs.active, who, self.errands.now))
             case o.ListCandidatesRequest():
                 self._candidates(ask, request)
+            case o.InspectRequest():
+                self._inspect(ask, request)
             case o.AcceptHostRequest():
                 self._accept(ask, who.name, request)
+            case o.RemoveHostRequest():
+                self._remove(ask, who.name, request)
             case o.ListLimitsRequest():
                 self._read(ask, lambda books: Decision(answer=ledger.limit_views(books)), _limits)
             case o.ListPermitsRequest():
@@ -165,12 +176,31 @@ class Asks:
 
         self.drafts.sights(tuple(request.hosts), request.selector, action, seen)
 
+    def _inspect(self, ask: int, request: o.InspectRequest) -> None:
+        def answered(answer: Inspected | Refused) -> None:
+            if isinstance(answer, Refused):
+                self._refuse(ask, answer)
+            else:
+                subjects = sorted(answer.subjects, key=lambda one: one.service)
+                self._reply(ask, o.InspectResponse(host=request.host, subjects=subjects))
+
+        self.inspections.inspect(request.host, request.selector, answered)
+
     def _accept(self, ask: int, who: str, request: o.AcceptHostRequest) -> None:
         def accepted(row: object) -> Message:
             row = _as(HostRow, row)
             return o.AcceptHostResponse(host=host_view(row.host, row, None, self.errands.now))
 
         self._read(ask, admission.accept(request.host, who, request.reason), accepted)
+
+    def _remove(self, ask: int, who: str, request: o.RemoveHostRequest) -> None:
+        def removed(answer: object) -> Message:
+            gone = _as(joining.Removed, answer)
+            self.removed(gone.row)
+            view = host_view(gone.row.host, gone.row, None, self.errands.now)
+            return o.RemoveHostResponse(host=view, permits=[permit.permit_id for permit in gone.held])
+
+        self._read(ask, joining.removed(request.host, who, request.reason), removed)
 
     def _read(
         self, ask: int, decide: Decide, answered: Callable[[object], Message], *, nudge: bool = False

@@ -13,6 +13,8 @@ from killdeer.v1.process_pb2 import HaltRecord, StorePosition
 
 # Of a host whose open strikes a restored store may not know: nobody is granted anything while there is one (R22).
 NOT_HEARD = "the store was restored, and it has not been heard since"
+# Of a host that was removed, until it is forgotten: what its row says begins with this.
+REMOVED = "it was removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,10 @@ class HostRow:
     last_seen_ms: int = 0
     coordinator: str = ""  # who serves it, or did until its right to act was over
     hello: bytes = b""  # its last Hello, without what belongs to the session
+
+    @property
+    def removed(self) -> bool:
+        return self.quarantined.startswith(REMOVED)
 
     @property
     def good_sessions(self) -> frozenset[str]:
@@ -138,6 +144,45 @@ class StrikeRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """The right to join once. The token itself is known to whoever was shown it, and nowhere kept."""
+
+    token_hash: str  # hex SHA-256
+    host: str  # the only name it is good for; empty: any that is new
+    created_by: str
+    created_ms: int
+    expires_ms: int
+    used_ms: int = 0
+    used_for: str = ""
+
+    @property
+    def name(self) -> str:
+        """How people and the record call it."""
+        return self.token_hash[:8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRow:
+    """A certificate that a running coordinator has issued. Those made by `init` have none."""
+
+    serial: str  # hex
+    host: str
+    issued_ms: int
+    ends_ms: int
+    authority: str  # the CA: its key identifier, hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalRow:
+    """Of this host's certificates, only those that have a row are good: every other was issued before."""
+
+    host: str
+    at_ms: int
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetLimits:
     """Scope -> most victims at once (`per_minute`: signals in 60 s). Scopes: in_flight, per_host, per_service,
     per_zone, per_minute. A scope that is missing has no limit."""
@@ -169,6 +214,12 @@ class Books:
     """Runs that ended as halted since the first of the halts in force; empty when none is (rule R30)."""
     coordinators: dict[str, CoordinatorRow] = field(default_factory=dict)
     """Those that share the store, by name; none where it is one coordinator's alone."""
+    token_of: Callable[[str], TokenRow | None] = lambda _: None
+    """By its hash."""
+    certificates_of: Callable[[str], tuple[CertificateRow, ...]] = lambda _: ()
+    """Of a host, oldest first: those issued since it was removed last, if ever."""
+    removal_of: Callable[[str], RemovalRow | None] = lambda _: None
+    """The last one of that host; None: it never was."""
     committed: StorePosition = field(default_factory=StorePosition)
     """Where this coordinator's last decision has led to, heard of or not yet; empty before its first (rule R22)."""
 
@@ -181,9 +232,9 @@ class Books:
 @dataclass(frozen=True, slots=True)
 class Audited:
     """An entry for the audit chain; the store adds number, time and hash. `what` is from a closed list:
-    host.joined host.quarantined host.accepted run.started run.ended run.aborted permit.granted permit.released
-    permit.cleared strike.ended halt.engaged halt.released limit.set note.added store.restored
-    coordinator.started coordinator.gone"""
+    host.joined host.quarantined host.accepted host.removed host.forgotten token.created certificate.issued
+    run.started run.ended run.aborted permit.granted permit.released permit.cleared strike.ended halt.engaged
+    halt.released limit.set note.added store.restored coordinator.started coordinator.gone"""
 
     who: str
     what: str
@@ -248,6 +299,30 @@ class VoidLetters:
     coordinator: str
 
 
+@dataclass(frozen=True, slots=True)
+class PutToken:
+    """A token that was used is never put again."""
+
+    row: TokenRow
+
+
+@dataclass(frozen=True, slots=True)
+class PutCertificate:
+    row: CertificateRow
+
+
+@dataclass(frozen=True, slots=True)
+class PutRemoval:
+    """The rows of the host's certificates go."""
+
+    row: RemovalRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetHost:
+    host: str
+
+
 Change = (
     PutHost
     | PutRun
@@ -259,6 +334,10 @@ Change = (
     | PutNote
     | PutCoordinator
     | VoidLetters
+    | PutToken
+    | PutCertificate
+    | PutRemoval
+    | ForgetHost
 )
 
 

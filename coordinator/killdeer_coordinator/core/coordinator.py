@@ -10,10 +10,12 @@ from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import words
 from killdeer_coordinator.core.admission import RESTORED
 from killdeer_coordinator.core.asks import Asks
+from killdeer_coordinator.core.departures import Departures
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.far import Far
 from killdeer_coordinator.core.halting import Halting
+from killdeer_coordinator.core.inspecting import Inspections
 from killdeer_coordinator.core.presence import Presence
 from killdeer_coordinator.core.roster import Link, Roster
 from killdeer_coordinator.core.runs import Runs
@@ -34,16 +36,29 @@ class Core:
         self.roster = Roster()
         self.errands = Errands(known=lambda: self.roster.position, lost=self._store_lacks)
         self.scans = Scans(self.roster, self.errands)
+        self.inspections = Inspections(self.roster, self.errands)
         self.runs = Runs(self.roster, self.errands, self.scans)
         self.halting = Halting(self.roster, self.errands, halted=self.runs.halted, open_hosts=self.runs.open_hosts)
         self.sessions = Sessions(
-            self.roster, self.errands, self.halting, welcomed=self.runs.welcomed, lost=self.scans.lost
+            self.roster, self.errands, self.halting, welcomed=self.runs.welcomed, lost=self._link_lost
         )
         self.presence = Presence(self.roster, self.errands, orphaned=self.runs.orphaned, restored=self._lost)
-        self.far = Far(self.roster, self.errands, self.scans, self.runs, self.sessions.superseded)
+        self.far = Far(
+            self.roster, self.errands, self.scans, self.runs, self.sessions.superseded, self.inspections.answered
+        )
+        self.departures = Departures(self.roster, self.errands, self.sessions)
         drafts = Drafts(self.roster, self.errands, self.scans)
         starting = Starting(self.roster, self.errands, drafts, self.runs)
-        self.asks = Asks(self.roster, self.errands, self.halting, self.runs, drafts, starting)
+        self.asks = Asks(
+            self.roster,
+            self.errands,
+            self.halting,
+            self.runs,
+            drafts,
+            starting,
+            removed=self.departures.removed,
+            inspections=self.inspections,
+        )
         self._read_asked_ns: int | None = None  # a read is under way since
         self._read_due_ns = 0
         self._read_after = StorePosition()  # the highest position known when the read was asked for
@@ -143,6 +158,9 @@ class Core:
             case "candidates":
                 if not self.far.forwards(link, frame):
                     self.scans.answered(link, frame.candidates)
+            case "inspected":
+                if not self.far.forwards(link, frame):
+                    self.inspections.answered(link, frame.inspected)
             case "evidence":
                 for event in frame.evidence.events:  # an agent speaks of its own host only
                     event.host = link.host
@@ -152,6 +170,10 @@ class Core:
                 self.runs.unit_started(frame.unit_started)
             case "goodbye":
                 self.sessions.goodbye(link, frame.goodbye)
+
+    def _link_lost(self, link: Link) -> None:
+        self.scans.lost(link)
+        self.inspections.lost(link)
 
     def _read(self, read: StoreRead) -> None:
         now, roster = self.errands.now, self.roster
@@ -199,10 +221,12 @@ class Core:
             self.presence.tick()
             self.far.tick()
         self.scans.tick()
+        self.inspections.tick()
         self.halting.tick()
         self.runs.tick()
         if not self._stopping:
             self.sessions.tick()
+            self.departures.tick()
 
     def _look(self) -> None:
         """At the store: once a second, and when there is something to see."""

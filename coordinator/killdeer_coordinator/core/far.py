@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from killdeer.v1.agent_pb2 import ConnectRequest, Hello
+from killdeer.v1.agent_pb2 import ConnectRequest, Hello, Inspected
 from killdeer_coordinator.core import letters
-from killdeer_coordinator.core.books import Books, HostRow, Letter
+from killdeer_coordinator.core.books import REMOVED, Books, HostRow, Letter
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.presence import away
 from killdeer_coordinator.core.roster import FRESH_NS, NS_PER_MS, Link, Roster
@@ -26,12 +26,14 @@ class Far:
         scans: Scans,
         runs: Runs,
         superseded: Callable[[Link, HostRow], None],
+        inspected: Callable[[Link, Inspected], None],
     ) -> None:
         self._roster = roster
         self._errands = errands
         self._scans = scans
         self._runs = runs
         self._superseded = superseded
+        self._inspected = inspected
         self._number = 0  # far links have numbers below zero: no stream has
         self._collect_due_ns = 0
 
@@ -39,6 +41,10 @@ class Far:
         """What the store says of others' hosts, of our links and of our runs."""
         for link in self._roster.served():
             row = read.books.hosts.get(link.host)
+            if row is None and read.books.position.length >= self._roster.position.length:
+                row = HostRow(
+                    host=link.host, labels={}, quarantined=f"{REMOVED} while this coordinator was cut off"
+                )
             if row is not None and read.begun_ns > link.served_ns and self._outdated(link, row):
                 self._superseded(link, row)
         before = self._roster.far
@@ -65,8 +71,8 @@ class Far:
                 self._hand_over(letter, delivered.now_ms + waited_ms)
 
     def forwards(self, link: Link, frame: ConnectRequest) -> bool:
-        """Candidates that another coordinator waits for."""
-        asker = frame.candidates.scan_id.partition("@")[2]
+        """Candidates, or an inspection, that another coordinator waits for."""
+        asker = (frame.candidates.scan_id or frame.inspected.ask).partition("@")[2]
         if asker in ("", self._roster.coordinator):
             return False
         books = self._roster.books
@@ -90,6 +96,8 @@ class Far:
             self._runs.heard_of(letter.host, frame.strike_update)
         elif frame.HasField("candidates") and link is not None and link.token == letter.session:
             self._scans.answered(link, frame.candidates)
+        elif frame.HasField("inspected") and link is not None and link.token == letter.session:
+            self._inspected(link, frame.inspected)
 
     def _outdated(self, link: Link, row: HostRow) -> bool:
         moved = row.coordinator != self._roster.coordinator and row.session != link.token

@@ -46,7 +46,7 @@ def opened(letter: Letter, link: Link, store_ms: int, now_ns: int, *, halted: bo
     match frame.WhichOneof("frame"):
         case "revert":
             return frame
-        case "scan":
+        case "scan" | "inspect":
             return frame if link.token == letter.session and link.leased(now_ns) else None
         case "strike":
             left_ms = letter.until_ms - store_ms

@@ -31,6 +31,7 @@ class Link:
     host: str
     hello: Hello
     token: str
+    serial: str = ""  # of its certificate
     served: bool = False
     heard: bool = False  # the store knows that a heartbeat followed the Welcome
     heard_ns: int = 0  # mono, of the last frame
@@ -107,6 +108,13 @@ class Roster:
         """As it was committed just now; the next read of the store has it too."""
         if self.books is not None:
             self.books.hosts[row.host] = row
+
+    def forget(self, host: str) -> None:
+        """One that was removed, has no link, and no right to act."""
+        if self.books is not None:
+            self.books.hosts.pop(host, None)
+        self.rights.pop(host, None)
+        self.heard_unix_ms.pop(host, None)
 
     def recognised(self, link: Link) -> bool:
         """Is it the host that was served last, as far as can be told without asking the store?"""

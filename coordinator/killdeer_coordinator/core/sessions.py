@@ -15,7 +15,7 @@ from killdeer.v1.agent_pb2 import (
     Welcome,
 )
 from killdeer.v1.process_pb2 import Reason
-from killdeer_coordinator.core.admission import Admission, admit, heard, last_heard, open_strike
+from killdeer_coordinator.core.admission import Admission, Untrusted, admit, heard, last_heard, open_strike
 from killdeer_coordinator.core.books import Decide, HostRow, StrikeRow
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.gate import Gate, some_time
@@ -60,6 +60,7 @@ class Sessions:
             host=joined.host,
             hello=joined.hello,
             token=joined.token,
+            serial=joined.serial,
             heard_ns=now_ns,
             heard_unix_ms=self._errands.now.unix_ms,
             stopped={halt.id for halt in joined.hello.halts.engaged},
@@ -118,6 +119,10 @@ class Sessions:
             detail = f"a newer link of this host, to the coordinator {row.coordinator}, has replaced this one"
             self._dismiss(link, Reason.REASON_UNSPECIFIED, detail)
 
+    def turned_away(self, link: Link, reason: Reason, detail: str) -> None:
+        """It is not to be served again, and may well try."""
+        self._dismiss(link, reason, detail, QUARANTINE_RETRY_MS)
+
     def heartbeat(self, link: Link, heartbeat: Heartbeat) -> None:
         link.heartbeat = heartbeat
         if link.heard:
@@ -163,9 +168,14 @@ class Sessions:
             roster.halts,
             self._errands.now.unix_ms,
             coordinator=roster.coordinator,
+            serial=link.serial,
         )
 
     def _admitted(self, link: Link, admission: object, decided: Decided) -> None:
+        if isinstance(admission, Untrusted):
+            detail = f"{admission.why}; to serve this host again, let it join: killdeer-coordinator token create"
+            self.turned_away(link, Reason.REASON_NOT_PERMITTED, detail)
+            return
         if not isinstance(admission, Admission):
             detail = f"no session can be stored: {decided.failure}"
             self._dismiss(link, Reason.REASON_NO_ANSWER, detail, some_time(link.token, STORE_RETRY_MS))

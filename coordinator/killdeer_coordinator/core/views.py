@@ -72,6 +72,8 @@ def host_view(host: str, row: HostRow | None, link: Link | None, now: Now) -> Ho
         view.memory_percent, view.memory_pressure = beat.memory_percent, beat.memory_pressure
         view.reverts_left.extend(beat.reverts_left)
         view.events_lost, view.halted_locally = beat.events_lost, beat.halted_locally
+        view.notice, view.journal_bytes = beat.notice, beat.journal_bytes
+        view.state_free_bytes = beat.state_free_bytes
     return view
 
 
@@ -79,6 +81,8 @@ def status(roster: Roster, runs_active: int, who: Operator, now: Now) -> GetStat
     """Without what only the shell knows: version, sizes."""
     books, trouble = roster.books, roster.store_trouble(now.mono_ns)
     quarantined = sum(1 for row in books.hosts.values() if row.quarantined) if books else 0
+    noticed = sum(1 for link in roster.served() if link.heartbeat is not None and link.heartbeat.notice)
+    notices = [f"hosts with a word for their operator: {noticed} (see: killdeer hosts)"] if noticed else []
     return GetStatusResponse(
         halts=roster.halts.active,
         hosts_connected=len(roster.reachable()),
@@ -91,4 +95,5 @@ def status(roster: Roster, runs_active: int, who: Operator, now: Now) -> GetStat
         position=roster.position,
         name=who.name,
         roles=sorted(who.roles),
+        notices=notices,
     )

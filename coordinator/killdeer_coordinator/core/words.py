@@ -53,13 +53,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """An agent's stream with its Hello; `host` is the name in its certificate. `token` is a fresh random
-    session token for it."""
+    """An agent's stream with its Hello; `host` is the name in its certificate, `serial` that one's number. `token`
+    is a fresh random session token for it."""
 
     link: int
     host: str
     hello: Hello
     token: str
+    serial: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Left:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """An operator's request: PlanRequest, RunRequest, WatchRunRequest, AbortRunRequest, HaltRequest,
-    RearmRequest, ListHostsRequest, AcceptHostRequest, ListCandidatesRequest, ListLimitsRequest,
+    RearmRequest, ListHostsRequest, AcceptHostRequest, ListCandidatesRequest, InspectRequest, ListLimitsRequest,
     SetLimitRequest, ListPermitsRequest, ClearPermitRequest, AddNoteRequest, GetStatusRequest. (ListRuns, GetRun,
     GetReport, ListAudit and WatchEvents are answered by the edge from the store.) `fresh` is a source of ids: a
     random hex string of 64 digits made by the shell."""

@@ -7,7 +7,7 @@ cancelled where it can be helped, nor waited for with a timeout: gRPC leaks what
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import grpc
@@ -15,7 +15,7 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
-from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Dismissal
+from killdeer.v1.agent_pb2 import CertificateIssued, ConnectRequest, ConnectResponse, Dismissal
 from killdeer.v1.process_pb2 import Reason, StorePosition
 from killdeer_coordinator.core.words import Heard, Input, Joined, Left
 from killdeer_coordinator.edges.options import certificate
@@ -35,6 +35,9 @@ MISTAKEN_RETRY_MS = 60_000
 # A broadcast gives way to the rest of the loop after this many agents.
 BROADCAST_CHUNK = 200
 
+Certify = Callable[[AgentPeer, bytes], Awaitable[CertificateIssued]]
+"""Answers the signing request of a host whose stream has that peer."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -46,10 +49,12 @@ class Stream:
     outbox: Outbox
     writing: "asyncio.Future[None]"
     joined: bool = False
+    certifying: "asyncio.Future[None] | None" = None
 
 
 class Agents:
-    """All agents' streams. `post` gives inputs to the core."""
+    """All agents' streams. `post` gives inputs to the core; `certify` is None where no certificates are issued;
+    `news` is what an agent with the certificate of that authority is to be told of others; None: nothing."""
 
     def __init__(
         self,
@@ -58,8 +63,12 @@ class Agents:
         outbox_most: int = OUTBOX_MOST,
         write_most_s: float = WRITE_MOST_S,
         hello_within_s: float = HELLO_WITHIN_S,
+        certify: Certify | None = None,
+        news: Callable[[str], CertificateIssued | None] = lambda _: None,
     ) -> None:
         self._post = post
+        self._certify = certify
+        self._news = news
         self._outbox_most = outbox_most
         self._write_most_s = write_most_s
         self._hello_within_s = hello_within_s
@@ -120,9 +129,10 @@ class Agents:
                 _note_fault(peer.host, task)
         finally:
             patience.cancel()
-            for task in (writing, reading):
-                task.cancel()
-            await asyncio.gather(writing, reading, return_exceptions=True)
+            ending = [task for task in (writing, reading, stream.certifying) if task is not None]
+            for one in ending:
+                one.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
             self._left(link)
 
     def _left(self, link: int) -> None:
@@ -141,7 +151,9 @@ class Agents:
             except DecodeError:
                 detail = f"cannot read a frame of {len(serialised)} bytes: it is no ConnectRequest"
                 return self._mistaken(link, detail)
-            if stream.joined:
+            if stream.joined and frame.HasField("certificate_request"):
+                self._ask_for_certificate(link, stream, peer, frame.certificate_request.signing_request)
+            elif stream.joined:
                 self._post(Heard(link, frame))
             elif frame.WhichOneof("frame") != "hello":
                 return self._mistaken(link, "the first frame must be Hello")
@@ -152,8 +164,23 @@ class Agents:
                 stream.joined = True
                 self.shown[peer.host] = frame.hello.position
                 token = secrets.token_hex(16)
-                self._post(Joined(link=link, host=peer.host, hello=frame.hello, token=token))
+                joined = Joined(link=link, host=peer.host, hello=frame.hello, token=token, serial=peer.serial)
+                self._post(joined)
+                if (news := self._news(peer.authority)) is not None:
+                    self.tell(link, ConnectResponse(certificate_issued=news))
         return None
+
+    def _ask_for_certificate(self, link: int, stream: Stream, peer: AgentPeer, request: bytes) -> None:
+        """Beside the stream, which goes on; one at a time."""
+        if stream.certifying is None or stream.certifying.done():
+            stream.certifying = asyncio.ensure_future(self._tell_certificate(link, peer, request))
+
+    async def _tell_certificate(self, link: int, peer: AgentPeer, request: bytes) -> None:
+        if self._certify is None:
+            issued = CertificateIssued(problem="this coordinator issues no certificates: listen_join is not set")
+        else:
+            issued = await self._certify(peer, request)
+        self.tell(link, ConnectResponse(certificate_issued=issued))
 
     def _mistaken(self, link: int, detail: str) -> None:
         stream = self._streams.get(link)

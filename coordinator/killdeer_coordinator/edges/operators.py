@@ -1,7 +1,8 @@
 """OperatorService: each call is an ask of the core, or a question to the store that decides nothing."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
 
@@ -41,14 +42,19 @@ FOREVER_MS = 2**62
 
 Witnesses = Callable[[], Awaitable[Mapping[str, StorePosition]]]
 """Who was shown which store position (rule R28). Raises OutsideError."""
+Notices = Callable[[], Iterable[str]]
+"""What this coordinator itself has for operators to know."""
 
 
 class Operators(OperatorServiceServicer):
-    def __init__(self, asks: Asks, store: AsyncStore, feed: Feed, witnesses: Witnesses) -> None:
+    def __init__(
+        self, asks: Asks, store: AsyncStore, feed: Feed, witnesses: Witnesses, notices: Notices = tuple
+    ) -> None:
         self._asks = asks
         self._store = store
         self._feed = feed
         self._witnesses = witnesses
+        self._notices = notices
 
     async def _one(self, request: Message, context: Context, kind: type[M]) -> M:
         async with aclosing(self._many(request, context)) as messages:
@@ -90,10 +96,16 @@ class Operators(OperatorServiceServicer):
     async def AcceptHost(self, request: wire.AcceptHostRequest, context: Context) -> wire.AcceptHostResponse:
         return await self._one(request, context, wire.AcceptHostResponse)
 
+    async def RemoveHost(self, request: wire.RemoveHostRequest, context: Context) -> wire.RemoveHostResponse:
+        return await self._one(request, context, wire.RemoveHostResponse)
+
     async def ListCandidates(
         self, request: wire.ListCandidatesRequest, context: Context
     ) -> wire.ListCandidatesResponse:
         return await self._one(request, context, wire.ListCandidatesResponse)
+
+    async def Inspect(self, request: wire.InspectRequest, context: Context) -> wire.InspectResponse:
+        return await self._one(request, context, wire.InspectResponse)
 
     async def ListLimits(self, request: wire.ListLimitsRequest, context: Context) -> wire.ListLimitsResponse:
         return await self._one(request, context, wire.ListLimitsResponse)
@@ -133,7 +145,8 @@ class Operators(OperatorServiceServicer):
 
     async def GetStatus(self, request: wire.GetStatusRequest, context: Context) -> wire.GetStatusResponse:
         status = await self._one(request, context, wire.GetStatusResponse)
-        status.version = VERSION
+        status.version, status.unix_ms = VERSION, time.time_ns() // 1_000_000
+        status.notices.extend(self._notices())
         try:
             sizes = await self._store.ask(lambda store: store.sizes())
         except StoreError as error:

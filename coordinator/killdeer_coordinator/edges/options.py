@@ -41,13 +41,43 @@ def listener_options(
     )
 
 
+# Of whoever has no certificate yet.
+JOIN_MOST_BYTES = 64 * 1024
+JOIN_CALLS_MOST = 32
+_JOIN = {
+    "grpc.max_receive_message_length": JOIN_MOST_BYTES,
+    "grpc.max_send_message_length": JOIN_MOST_BYTES,
+    "grpc.server.max_pending_requests": JOIN_CALLS_MOST,
+    "grpc.server.max_pending_requests_hard_limit": JOIN_CALLS_MOST,
+}
+
 AGENTS_OPTIONS = listener_options()
 OPERATORS_OPTIONS = listener_options(answer_most_bytes=ANSWER_MOST_BYTES)
+JOIN_OPTIONS = (
+    *((name, _JOIN.get(name, value)) for name, value in listener_options()),
+    ("grpc.max_concurrent_streams", 4),
+    # Nobody has business here for longer; whoever comes again dials again.
+    ("grpc.max_connection_idle_ms", 5_000),
+    ("grpc.max_connection_age_ms", 30_000),
+    ("grpc.max_connection_age_grace_ms", 5_000),
+    ("grpc.server_handshake_timeout_ms", 5_000),
+)
 
 
 def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredentials:
     """Mutual TLS: a peer without a certificate of this CA is not let in. Raises OSError for files that are no
     keys: gRPC itself would listen with them and turn everybody away."""
+    trusted, chain, private = _read(ca, cert, key)
+    return grpc.ssl_server_credentials([(private, chain)], root_certificates=trusted, require_client_auth=True)
+
+
+def join_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredentials:
+    """The same, for those who have no certificate yet."""
+    _, chain, private = _read(ca, cert, key)
+    return grpc.ssl_server_credentials([(private, chain)])
+
+
+def _read(ca: Path, cert: Path, key: Path) -> tuple[bytes, bytes, bytes]:
     trusted, chain, private = (file.read_bytes() for file in (ca, cert, key))
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -58,7 +88,7 @@ def server_credentials(ca: Path, cert: Path, key: Path) -> grpc.ServerCredential
         raise OSError(
             f"cannot serve with {cert}, {key} and {ca}: {why}; they must be PEM, the key the certificate's own"
         ) from cause
-    return grpc.ssl_server_credentials([(private, chain)], root_certificates=trusted, require_client_auth=True)
+    return trusted, chain, private
 
 
 def expired(cert: Path, today: dt.date) -> str:

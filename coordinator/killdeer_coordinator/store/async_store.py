@@ -9,7 +9,7 @@ from typing import TypeVar
 from killdeer.v1.operator_pb2 import GetReportResponse, LogLine, WatchEventsResponse
 from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import KernelEvent
-from killdeer_coordinator.core.books import Books, Decide, Letter
+from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter
 from killdeer_coordinator.store.store import Committed, Store
 
 T = TypeVar("T")
@@ -63,6 +63,10 @@ class AsyncStore:
     async def ask(self, question: Callable[[Store], T]) -> T:
         """One of the store's questions: `await store.ask(lambda s: s.runs(10))`."""
         return await self._on(self._asker, lambda: question(self._store))
+
+    def limit(self, limits: FleetLimits) -> None:
+        """From the next decision on."""
+        self._store.limit(limits)
 
     async def close(self) -> None:
         """Waits for what is under way, then closes the store."""

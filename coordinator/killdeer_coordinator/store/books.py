@@ -1,6 +1,7 @@
 """Loading the books of one transaction, and writing what a decision made of them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError
@@ -9,19 +10,26 @@ from killdeer.halts import Halts
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core.books import (
     Books,
+    CertificateRow,
     Change,
     Decision,
     FleetLimits,
+    ForgetHost,
+    PutCertificate,
     PutCoordinator,
     PutHalt,
     PutHost,
     PutNote,
     PutPermit,
+    PutRemoval,
     PutRun,
     PutStrike,
+    PutToken,
     ReleaseHalts,
+    RemovalRow,
     RunRow,
     SetLimit,
+    TokenRow,
     VoidLetters,
 )
 from killdeer_coordinator.store import chain, rows, statements
@@ -34,6 +42,17 @@ RELEASED_KEPT_MS = 24 * 3_600_000
 CLOCKS_DIFFER_MS = 3_600_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What a decision may ask beyond what is loaded for each, as in Books."""
+
+    position_known: Callable[[StorePosition], bool]
+    run_of_key: Callable[[str], str]
+    token_of: Callable[[str], TokenRow | None]
+    certificates_of: Callable[[str], tuple[CertificateRow, ...]]
+    removal_of: Callable[[str], RemovalRow | None]
+
+
 def position_of(fleet: rows.AnyRow) -> StorePosition:
     return StorePosition(length=fleet.audit_length, head=fleet.audit_head)
 
@@ -43,8 +62,7 @@ def load(
     fleet: rows.AnyRow,
     now_ms: int,
     configured: FleetLimits,
-    position_known: Callable[[StorePosition], bool],
-    run_of_key: Callable[[str], str],
+    questions: Questions,
 ) -> Books:
     """`fleet` is its row, already read or locked. Limits that operators set go before those configured."""
     set_limits = {row.scope: row.most for row in connection.execute(statements.READ_LIMITS)}
@@ -64,13 +82,16 @@ def load(
         runs={row.run_id: rows.run_of(row) for row in connection.execute(statements.READ_ACTIVE_RUNS)},
         permits={row.permit_id: rows.permit_of(row) for row in permits},
         strikes={strike.view.command_id: strike for strike in strikes},
-        position_known=position_known,
-        run_of_key=run_of_key,
+        position_known=questions.position_known,
+        run_of_key=questions.run_of_key,
         ended={row.run_id: rows.run_of(row) for row in connection.execute(statements.READ_HOLDING_RUNS)},
         halted=_halted(connection, halts, now_ms),
         coordinators={
             row.coordinator: rows.coordinator_of(row) for row in connection.execute(statements.READ_COORDINATORS)
         },
+        token_of=questions.token_of,
+        certificates_of=questions.certificates_of,
+        removal_of=questions.removal_of,
     )
 
 
@@ -86,6 +107,20 @@ def position_known(connection: Connection, position: StorePosition) -> bool:
 
 def run_of_key(connection: Connection, key: str) -> str:
     return (connection.scalar(statements.RUN_OF_KEY, {"key": key}) or "") if key else ""
+
+
+def token_of(connection: Connection, token_hash: str) -> TokenRow | None:
+    row = connection.execute(statements.TOKEN_OF, {"token_hash": token_hash}).one_or_none()
+    return rows.token_of(row) if row is not None else None
+
+
+def certificates_of(connection: Connection, host: str) -> tuple[CertificateRow, ...]:
+    return tuple(map(rows.certificate_of, connection.execute(statements.CERTIFICATES_OF, {"host": host})))
+
+
+def removal_of(connection: Connection, host: str) -> RemovalRow | None:
+    row = connection.execute(statements.REMOVAL_OF, {"host": host}).one_or_none()
+    return rows.removal_of(row) if row is not None else None
 
 
 def _halted(connection: Connection, halts: Halts, now_ms: int) -> dict[str, RunRow]:
@@ -143,6 +178,18 @@ def _write(connection: Connection, change: Change, now_ms: int) -> None:
         case VoidLetters(coordinator=name):
             connection.execute(statements.END_STRIKES_OF, {"coordinator": name})
             connection.execute(statements.DROP_ANSWERS_TO, {"coordinator": name})
+        case PutToken(row=token):
+            if not connection.execute(statements.PUT_TOKEN, rows.token_values(token)).rowcount:
+                raise StoreFailure(f"cannot use the token {token.name}: it has been used")
+        case PutCertificate(row=certificate):
+            values = {"of_host": certificate.host, "now_ms": now_ms}
+            connection.execute(statements.DROP_ENDED_CERTIFICATES, values)
+            connection.execute(statements.APPEND_CERTIFICATE, rows.certificate_values(certificate))
+        case PutRemoval(row=removal):
+            connection.execute(statements.DROP_CERTIFICATES, {"of_host": removal.host})
+            connection.execute(statements.PUT_REMOVAL, rows.removal_values(removal))
+        case ForgetHost(host=name):
+            connection.execute(statements.FORGET_HOST, {"of_host": name})
         case SetLimit(scope=scope, limit=most, by=by):
             connection.execute(statements.SET_LIMIT, {"scope": scope, "most": most, "set_by": by, "set_ms": now_ms})
 

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from killdeer_coordinator.store.errors import NewerStore
+from killdeer_coordinator.store.errors import NewerStore, StoreFailure
 
 SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -32,3 +32,14 @@ def upgrade(connection: Connection) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def check(connection: Connection) -> None:
+    """Raises StoreFailure where the store is not at this version's revision; changes nothing."""
+    wanted = set(ScriptDirectory.from_config(_config()).get_heads())
+    present = set(MigrationContext.configure(connection).get_current_heads())
+    if present != wanted:
+        raise StoreFailure(
+            f"cannot use the store: it is at revision {', '.join(sorted(present)) or 'none'}, this version of "
+            f"Killdeer wants {', '.join(sorted(wanted))}; start the coordinator of this version once"
+        )

@@ -19,7 +19,18 @@ from killdeer.v1.operator_pb2 import (
 )
 from killdeer.v1.probe_pb2 import Findings, Reading
 from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
-from killdeer_coordinator.core.books import CoordinatorRow, HostRow, Letter, Permit, RunLimits, RunRow, StrikeRow
+from killdeer_coordinator.core.books import (
+    CertificateRow,
+    CoordinatorRow,
+    HostRow,
+    Letter,
+    Permit,
+    RemovalRow,
+    RunLimits,
+    RunRow,
+    StrikeRow,
+    TokenRow,
+)
 from killdeer_coordinator.store.chain import canonical, without_nul
 
 # A time that every column can hold.
@@ -113,6 +124,30 @@ def coordinator_values(row: CoordinatorRow) -> Values:
 
 def coordinator_of(row: AnyRow) -> CoordinatorRow:
     return CoordinatorRow(**row._mapping)
+
+
+def token_values(row: TokenRow) -> Values:
+    return asdict(row)
+
+
+def token_of(row: AnyRow) -> TokenRow:
+    return TokenRow(**row._mapping)
+
+
+def certificate_values(row: CertificateRow) -> Values:
+    return asdict(row)
+
+
+def certificate_of(row: AnyRow) -> CertificateRow:
+    return CertificateRow(**row._mapping)
+
+
+def removal_values(row: RemovalRow) -> Values:
+    return asdict(row)
+
+
+def removal_of(row: AnyRow) -> RemovalRow:
+    return RemovalRow(**row._mapping)
 
 
 def letter_values(letter: Letter, at_ms: int) -> Values:

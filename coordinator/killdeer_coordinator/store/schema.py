@@ -175,6 +175,43 @@ coordinators = Table(
     Column("seen_ms", BigInteger, nullable=False),
 )
 
+# Who may join: each once.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),  # empty: any that is new
+    Column("created_by", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),
+    Column("used_for", String(255), nullable=False),
+    CheckConstraint("(used_ms = 0) = (used_for = '')", name="used"),
+)
+
+# Those that running coordinators have issued. Of a host that is removed, they go.
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+    Column("authority", String(64), nullable=False),
+    CheckConstraint("serial <> '' AND host <> ''", name="named"),
+    Index("ix_certificates_host", "host", "issued_ms"),
+)
+
+# A host that is here has no good certificate but those above.
+removals = Table(
+    "removals",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
 # Each is taken out once, by its recipient.
 letters = Table(
     "letters",

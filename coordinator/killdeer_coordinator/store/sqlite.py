@@ -30,15 +30,20 @@ def name_of(url: URL) -> str:
     return "in memory" if file is None else str(file)
 
 
-def open_sqlite(url: URL) -> Database:
-    """In memory, all connections are one. Raises StoreInUse, StoreFailure, OSError."""
+def open_sqlite(url: URL, *, beside: bool = False) -> Database:
+    """In memory, all connections are one. `beside`: of a coordinator that may be running, whose file it is.
+
+    Raises StoreInUse, StoreFailure, OSError.
+    """
     if url.query:
         raise StoreFailure(
             f"cannot open the store {url!r}: give sqlite:////PATH/killdeer.db, with nothing after it"
         )
     file = _file_of(url)
+    if beside and (file is None or not file.exists()):
+        raise StoreFailure(f"cannot open the store ({name_of(url)}): there is none; start the coordinator first")
     with ExitStack() as opened:
-        if file is not None:
+        if file is not None and not beside:
             opened.callback(os.close, lock_directory(file.parent))
         engine = _engine(url, file)
         opened.callback(engine.dispose)

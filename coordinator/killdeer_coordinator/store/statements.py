@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from killdeer.v1.operator_pb2 import RUN_STATE_ENDED, RUN_VERDICT_HALTED
 from killdeer_coordinator.store.schema import (
     audit,
+    certificates,
     coordinators,
     deaths,
     evidence,
@@ -34,8 +35,10 @@ from killdeer_coordinator.store.schema import (
     notes,
     permits,
     readings,
+    removals,
     runs,
     strikes,
+    tokens,
 )
 
 
@@ -156,6 +159,26 @@ END_STRIKES_OF = (
     update(letters).where(letters.c.sender == bindparam("coordinator"), letters.c.until_ms > 0).values(until_ms=1)
 )
 DROP_ANSWERS_TO = delete(letters).where(letters.c.recipient == bindparam("coordinator"), letters.c.told == b"")
+
+# --- who may join -----------------------------------------------------------------------------------------
+
+TOKEN_OF = select(tokens).where(tokens.c.token_hash == bindparam("token_hash"))
+CERTIFICATES_OF = (
+    select(certificates)
+    .where(certificates.c.host == bindparam("host"))
+    .order_by(certificates.c.issued_ms, certificates.c.serial)
+)
+REMOVAL_OF = select(removals).where(removals.c.host == bindparam("host"))
+# What was used stays used.
+PUT_TOKEN = _put(tokens, "token_hash", ("used_ms", "used_for"), unless=tokens.c.used_ms > 0)
+APPEND_CERTIFICATE = insert(certificates)
+# Those that have ended are told by their dates.
+DROP_ENDED_CERTIFICATES = delete(certificates).where(
+    certificates.c.host == bindparam("of_host"), certificates.c.ends_ms < bindparam("now_ms")
+)
+DROP_CERTIFICATES = delete(certificates).where(certificates.c.host == bindparam("of_host"))
+PUT_REMOVAL = _put(removals, "host", _but(removals, "host"))
+FORGET_HOST = delete(hosts).where(hosts.c.host == bindparam("of_host"))
 
 # --- letters ----------------------------------------------------------------------------------------------
 

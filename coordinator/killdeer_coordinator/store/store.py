@@ -22,15 +22,27 @@ from killdeer.v1.operator_pb2 import (
 )
 from killdeer.v1.probe_pb2 import Reading
 from killdeer.v1.process_pb2 import KernelEvent, StorePosition
-from killdeer_coordinator.core.books import Books, Decide, FleetLimits, Letter, PutHalt, PutRun, ReleaseHalts
+from killdeer_coordinator.core.books import (
+    Books,
+    CertificateRow,
+    Decide,
+    FleetLimits,
+    Letter,
+    PutHalt,
+    PutRemoval,
+    PutRun,
+    ReleaseHalts,
+    RemovalRow,
+    TokenRow,
+)
 from killdeer_coordinator.store import books, explaining, migrate, queries, record, rows, statements
 from killdeer_coordinator.store.database import Database, failure
 from killdeer_coordinator.store.deaths import ANY, Wanted, death_values
 from killdeer_coordinator.store.errors import StoreFailure
 from killdeer_coordinator.store.sqlite import REMEDY, name_of, open_sqlite
 
-# What other coordinators are to see at once: halts, and runs that are aborted or taken over.
-_WAKING = (PutHalt, ReleaseHalts, PutRun)
+# What other coordinators are to see at once: halts, runs that are aborted or taken over, hosts that are removed.
+_WAKING = (PutHalt, ReleaseHalts, PutRun, PutRemoval)
 
 EVIDENCE_BATCH = 5_000
 _OLD = (statements.DELETE_OLD_EVIDENCE, statements.DELETE_OLD_READINGS, statements.DELETE_OLD_LINES)
@@ -75,6 +87,23 @@ class Store:
             raise
         return cls(database, limits=limits or FleetLimits(limits={}), clock=clock)
 
+    def limit(self, limits: FleetLimits) -> None:
+        """From the next decision on these are coordinator.toml's; what operators have set stays set."""
+        self._limits = limits
+
+    @classmethod
+    def beside(cls, url: str) -> Self:
+        """As `open`, for a command beside a coordinator that may be running: it takes no directory for itself and
+        changes no schema. Raises StoreFailure where there is no store yet, or one of another revision."""
+        database = _open(url, beside=True)
+        try:
+            with database.transaction("open", database.deciding) as connection:
+                migrate.check(connection)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, limits=FleetLimits(limits={}), clock=None)
+
     def close(self) -> None:
         """Nothing else may be called afterwards."""
         self._database.close()
@@ -94,8 +123,13 @@ class Store:
                 fleet,
                 self._clock(connection),
                 self._limits,
-                self._asked(lambda position: books.position_known(connection, position)),
-                self._asked(lambda key: books.run_of_key(connection, key)),
+                books.Questions(
+                    position_known=self._asked(lambda position: books.position_known(connection, position)),
+                    run_of_key=self._asked(lambda key: books.run_of_key(connection, key)),
+                    token_of=self._asked(lambda token_hash: books.token_of(connection, token_hash)),
+                    certificates_of=self._asked(lambda host: books.certificates_of(connection, host)),
+                    removal_of=self._asked(lambda host: books.removal_of(connection, host)),
+                ),
             )
             decision = fn(replace(read, committed=self._committed))
             position = books.write(connection, read, decision)
@@ -105,12 +139,17 @@ class Store:
         return Committed(decision.answer, position)
 
     def read(self) -> Books:
-        """The books as one moment saw them. The two questions in them each ask the store again, as it is then."""
+        """The books as one moment saw them. The questions in them each ask the store again, as it is then."""
+        questions = books.Questions(
+            position_known=self.position_known,
+            run_of_key=self.run_of_key,
+            token_of=self.token_of,
+            certificates_of=self.certificates_of,
+            removal_of=self.removal_of,
+        )
         with self._reading() as connection:
             fleet = connection.execute(statements.READ_FLEET).one()
-            return books.load(
-                connection, fleet, self._clock(connection), self._limits, self.position_known, self.run_of_key
-            )
+            return books.load(connection, fleet, self._clock(connection), self._limits, questions)
 
     def position_known(self, position: StorePosition) -> bool:
         with self._reading() as connection:
@@ -119,6 +158,18 @@ class Store:
     def run_of_key(self, key: str) -> str:
         with self._reading() as connection:
             return books.run_of_key(connection, key)
+
+    def token_of(self, token_hash: str) -> TokenRow | None:
+        with self._reading() as connection:
+            return books.token_of(connection, token_hash)
+
+    def certificates_of(self, host: str) -> tuple[CertificateRow, ...]:
+        with self._reading() as connection:
+            return books.certificates_of(connection, host)
+
+    def removal_of(self, host: str) -> RemovalRow | None:
+        with self._reading() as connection:
+            return books.removal_of(connection, host)
 
     # --- letters ----------------------------------------------------------------------------------------
 
@@ -260,7 +311,7 @@ class Store:
         return self._database.transaction("read", self._database.reading)
 
 
-def _open(url: str) -> Database:
+def _open(url: str, *, beside: bool = False) -> Database:
     try:
         parsed = make_url(url)
     except ArgumentError as cause:
@@ -268,7 +319,7 @@ def _open(url: str) -> Database:
     match parsed.get_backend_name():
         case "sqlite":
             try:
-                return open_sqlite(parsed)
+                return open_sqlite(parsed, beside=beside)
             except OSError as cause:
                 raise failure("open", name_of(parsed), cause, REMEDY) from cause
         case "postgresql":

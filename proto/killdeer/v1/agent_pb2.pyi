@@ -20,15 +20,26 @@ class HaltStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HALT_STAGE_UNSPECIFIED: _ClassVar[HaltStage]
     HALT_STAGE_STOPPED: _ClassVar[HaltStage]
     HALT_STAGE_REVERTED: _ClassVar[HaltStage]
+
+class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEVERITY_UNSPECIFIED: _ClassVar[Severity]
+    SEVERITY_INFO: _ClassVar[Severity]
+    SEVERITY_WARNING: _ClassVar[Severity]
+    SEVERITY_PROBLEM: _ClassVar[Severity]
 EVIDENCE_LEVEL_UNSPECIFIED: EvidenceLevel
 EVIDENCE_LEVEL_PIDFD: EvidenceLevel
 EVIDENCE_LEVEL_BPF: EvidenceLevel
 HALT_STAGE_UNSPECIFIED: HaltStage
 HALT_STAGE_STOPPED: HaltStage
 HALT_STAGE_REVERTED: HaltStage
+SEVERITY_UNSPECIFIED: Severity
+SEVERITY_INFO: Severity
+SEVERITY_WARNING: Severity
+SEVERITY_PROBLEM: Severity
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "candidates", "strike_update", "evidence", "halt_ack", "goodbye", "unit_started")
+    __slots__ = ("hello", "heartbeat", "candidates", "strike_update", "evidence", "halt_ack", "goodbye", "unit_started", "certificate_request", "inspected")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +48,8 @@ class ConnectRequest(_message.Message):
     HALT_ACK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     UNIT_STARTED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    INSPECTED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     candidates: Candidates
@@ -45,10 +58,12 @@ class ConnectRequest(_message.Message):
     halt_ack: HaltAck
     goodbye: Goodbye
     unit_started: UnitStarted
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., candidates: _Optional[_Union[Candidates, _Mapping]] = ..., strike_update: _Optional[_Union[StrikeUpdate, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., halt_ack: _Optional[_Union[HaltAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., unit_started: _Optional[_Union[UnitStarted, _Mapping]] = ...) -> None: ...
+    certificate_request: CertificateRequest
+    inspected: Inspected
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., candidates: _Optional[_Union[Candidates, _Mapping]] = ..., strike_update: _Optional[_Union[StrikeUpdate, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, _Mapping]] = ..., halt_ack: _Optional[_Union[HaltAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., unit_started: _Optional[_Union[UnitStarted, _Mapping]] = ..., certificate_request: _Optional[_Union[CertificateRequest, _Mapping]] = ..., inspected: _Optional[_Union[Inspected, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "lease_renewal", "scan", "strike", "revert", "halt", "rearm", "ack", "dismissal", "start_unit")
+    __slots__ = ("welcome", "lease_renewal", "scan", "strike", "revert", "halt", "rearm", "ack", "dismissal", "start_unit", "certificate_issued", "inspect")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LEASE_RENEWAL_FIELD_NUMBER: _ClassVar[int]
     SCAN_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +74,8 @@ class ConnectResponse(_message.Message):
     ACK_FIELD_NUMBER: _ClassVar[int]
     DISMISSAL_FIELD_NUMBER: _ClassVar[int]
     START_UNIT_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_ISSUED_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     lease_renewal: LeaseRenewal
     scan: Scan
@@ -69,7 +86,9 @@ class ConnectResponse(_message.Message):
     ack: Ack
     dismissal: Dismissal
     start_unit: StartUnit
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease_renewal: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., scan: _Optional[_Union[Scan, _Mapping]] = ..., strike: _Optional[_Union[Strike, _Mapping]] = ..., revert: _Optional[_Union[Revert, _Mapping]] = ..., halt: _Optional[_Union[Halt, _Mapping]] = ..., rearm: _Optional[_Union[Rearm, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., dismissal: _Optional[_Union[Dismissal, _Mapping]] = ..., start_unit: _Optional[_Union[StartUnit, _Mapping]] = ...) -> None: ...
+    certificate_issued: CertificateIssued
+    inspect: Inspect
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease_renewal: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., scan: _Optional[_Union[Scan, _Mapping]] = ..., strike: _Optional[_Union[Strike, _Mapping]] = ..., revert: _Optional[_Union[Revert, _Mapping]] = ..., halt: _Optional[_Union[Halt, _Mapping]] = ..., rearm: _Optional[_Union[Rearm, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., dismissal: _Optional[_Union[Dismissal, _Mapping]] = ..., start_unit: _Optional[_Union[StartUnit, _Mapping]] = ..., certificate_issued: _Optional[_Union[CertificateIssued, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host", "boot_id", "session", "labels", "version", "kernel", "evidence", "evidence_detail", "cannot_evaluate", "halts", "open_commands", "position", "has_rtc", "guard_version", "problem")
@@ -113,7 +132,7 @@ class Hello(_message.Message):
     def __init__(self, host: _Optional[str] = ..., boot_id: _Optional[str] = ..., session: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., halts: _Optional[_Union[_process_pb2.HaltSet, _Mapping]] = ..., open_commands: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., has_rtc: _Optional[bool] = ..., guard_version: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("stamp_boot_ns", "load_1m", "cpu_percent", "memory_percent", "memory_pressure", "reverts_left", "events_lost", "halted_locally", "guard_version")
+    __slots__ = ("stamp_boot_ns", "load_1m", "cpu_percent", "memory_percent", "memory_pressure", "reverts_left", "events_lost", "halted_locally", "guard_version", "notice", "journal_bytes", "state_free_bytes")
     STAMP_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
     LOAD_1M_FIELD_NUMBER: _ClassVar[int]
     CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +142,9 @@ class Heartbeat(_message.Message):
     EVENTS_LOST_FIELD_NUMBER: _ClassVar[int]
     HALTED_LOCALLY_FIELD_NUMBER: _ClassVar[int]
     GUARD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     stamp_boot_ns: int
     load_1m: float
     cpu_percent: float
@@ -132,7 +154,10 @@ class Heartbeat(_message.Message):
     events_lost: int
     halted_locally: bool
     guard_version: str
-    def __init__(self, stamp_boot_ns: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., memory_pressure: _Optional[float] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., guard_version: _Optional[str] = ...) -> None: ...
+    notice: str
+    journal_bytes: int
+    state_free_bytes: int
+    def __init__(self, stamp_boot_ns: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., memory_pressure: _Optional[float] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., guard_version: _Optional[str] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ...) -> None: ...
 
 class Candidates(_message.Message):
     __slots__ = ("scan_id", "candidates", "guard_version", "failure", "failure_detail", "begun_boot_ns", "services")
@@ -359,3 +384,101 @@ class Dismissal(_message.Message):
     detail: str
     retry_after_ms: int
     def __init__(self, reason: _Optional[_Union[_process_pb2.Reason, str]] = ..., detail: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class CertificateRequest(_message.Message):
+    __slots__ = ("signing_request",)
+    SIGNING_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    signing_request: bytes
+    def __init__(self, signing_request: _Optional[bytes] = ...) -> None: ...
+
+class CertificateIssued(_message.Message):
+    __slots__ = ("certificate", "authorities", "problem")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    authorities: bytes
+    problem: str
+    def __init__(self, certificate: _Optional[bytes] = ..., authorities: _Optional[bytes] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class Inspect(_message.Message):
+    __slots__ = ("ask", "selector", "deadline_ms")
+    ASK_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    ask: str
+    selector: _process_pb2.Selector
+    deadline_ms: int
+    def __init__(self, ask: _Optional[str] = ..., selector: _Optional[_Union[_process_pb2.Selector, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
+class Inspected(_message.Message):
+    __slots__ = ("ask", "subjects", "failure", "failure_detail")
+    ASK_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ask: str
+    subjects: _containers.RepeatedCompositeFieldContainer[Subject]
+    failure: _process_pb2.Reason
+    failure_detail: str
+    def __init__(self, ask: _Optional[str] = ..., subjects: _Optional[_Iterable[_Union[Subject, _Mapping]]] = ..., failure: _Optional[_Union[_process_pb2.Reason, str]] = ..., failure_detail: _Optional[str] = ...) -> None: ...
+
+class Subject(_message.Message):
+    __slots__ = ("service", "units", "container", "processes", "findings", "unasked", "left_out", "stop_ms", "restart_ms")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    UNASKED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    STOP_MS_FIELD_NUMBER: _ClassVar[int]
+    RESTART_MS_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    units: _containers.RepeatedScalarFieldContainer[str]
+    container: str
+    processes: _containers.RepeatedCompositeFieldContainer[SubjectProcess]
+    findings: _containers.RepeatedCompositeFieldContainer[InspectionFinding]
+    unasked: str
+    left_out: int
+    stop_ms: int
+    restart_ms: int
+    def __init__(self, service: _Optional[str] = ..., units: _Optional[_Iterable[str]] = ..., container: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[SubjectProcess, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[InspectionFinding, _Mapping]]] = ..., unasked: _Optional[str] = ..., left_out: _Optional[int] = ..., stop_ms: _Optional[int] = ..., restart_ms: _Optional[int] = ...) -> None: ...
+
+class SubjectProcess(_message.Message):
+    __slots__ = ("pid", "name", "cmdline", "user", "age_ms", "main", "verdict")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CMDLINE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    MAIN_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    name: str
+    cmdline: str
+    user: str
+    age_ms: int
+    main: bool
+    verdict: _process_pb2.Verdict
+    def __init__(self, pid: _Optional[int] = ..., name: _Optional[str] = ..., cmdline: _Optional[str] = ..., user: _Optional[str] = ..., age_ms: _Optional[int] = ..., main: _Optional[bool] = ..., verdict: _Optional[_Union[_process_pb2.Verdict, _Mapping]] = ...) -> None: ...
+
+class InspectionFinding(_message.Message):
+    __slots__ = ("severity", "name", "fact", "change", "section", "directive", "units", "pids")
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FACT_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    SECTION_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIVE_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    PIDS_FIELD_NUMBER: _ClassVar[int]
+    severity: Severity
+    name: str
+    fact: str
+    change: str
+    section: str
+    directive: str
+    units: _containers.RepeatedScalarFieldContainer[str]
+    pids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, severity: _Optional[_Union[Severity, str]] = ..., name: _Optional[str] = ..., fact: _Optional[str] = ..., change: _Optional[str] = ..., section: _Optional[str] = ..., directive: _Optional[str] = ..., units: _Optional[_Iterable[str]] = ..., pids: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -428,7 +428,7 @@ class RearmResponse(_message.Message):
     def __init__(self, released: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ...) -> None: ...
 
 class HostView(_message.Message):
-    __slots__ = ("host", "labels", "connected", "quarantined", "problem", "version", "kernel", "evidence", "evidence_detail", "lease_left_ms", "load_1m", "cpu_percent", "memory_percent", "victims", "reverts_left", "events_lost", "halted_locally", "cannot_evaluate", "has_rtc", "last_seen_unix_ms", "memory_pressure")
+    __slots__ = ("host", "labels", "connected", "quarantined", "problem", "version", "kernel", "evidence", "evidence_detail", "lease_left_ms", "load_1m", "cpu_percent", "memory_percent", "victims", "reverts_left", "events_lost", "halted_locally", "cannot_evaluate", "has_rtc", "last_seen_unix_ms", "memory_pressure", "notice", "journal_bytes", "state_free_bytes")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +457,9 @@ class HostView(_message.Message):
     HAS_RTC_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     host: str
     labels: _containers.ScalarMap[str, str]
     connected: bool
@@ -478,7 +481,10 @@ class HostView(_message.Message):
     has_rtc: bool
     last_seen_unix_ms: int
     memory_pressure: float
-    def __init__(self, host: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., connected: _Optional[bool] = ..., quarantined: _Optional[bool] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., lease_left_ms: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., victims: _Optional[int] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., has_rtc: _Optional[bool] = ..., last_seen_unix_ms: _Optional[int] = ..., memory_pressure: _Optional[float] = ...) -> None: ...
+    notice: str
+    journal_bytes: int
+    state_free_bytes: int
+    def __init__(self, host: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., connected: _Optional[bool] = ..., quarantined: _Optional[bool] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., lease_left_ms: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., victims: _Optional[int] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., has_rtc: _Optional[bool] = ..., last_seen_unix_ms: _Optional[int] = ..., memory_pressure: _Optional[float] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ...) -> None: ...
 
 class ListHostsRequest(_message.Message):
     __slots__ = ()
@@ -504,6 +510,22 @@ class AcceptHostResponse(_message.Message):
     host: HostView
     def __init__(self, host: _Optional[_Union[HostView, _Mapping]] = ...) -> None: ...
 
+class RemoveHostRequest(_message.Message):
+    __slots__ = ("host", "reason")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    reason: str
+    def __init__(self, host: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RemoveHostResponse(_message.Message):
+    __slots__ = ("host", "permits")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PERMITS_FIELD_NUMBER: _ClassVar[int]
+    host: HostView
+    permits: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, host: _Optional[_Union[HostView, _Mapping]] = ..., permits: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class LabelMatch(_message.Message):
     __slots__ = ("key", "values")
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -527,6 +549,22 @@ class ListCandidatesResponse(_message.Message):
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedCompositeFieldContainer[PlannedHost]
     def __init__(self, hosts: _Optional[_Iterable[_Union[PlannedHost, _Mapping]]] = ...) -> None: ...
+
+class InspectRequest(_message.Message):
+    __slots__ = ("host", "selector")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    selector: _process_pb2.Selector
+    def __init__(self, host: _Optional[str] = ..., selector: _Optional[_Union[_process_pb2.Selector, _Mapping]] = ...) -> None: ...
+
+class InspectResponse(_message.Message):
+    __slots__ = ("host", "subjects")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    subjects: _containers.RepeatedCompositeFieldContainer[_agent_pb2.Subject]
+    def __init__(self, host: _Optional[str] = ..., subjects: _Optional[_Iterable[_Union[_agent_pb2.Subject, _Mapping]]] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("follow", "host", "run", "limit", "unit", "cause", "since_unix_ms")
@@ -729,7 +767,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "halts", "hosts_connected", "hosts_known", "hosts_quarantined", "runs_active", "permits_held", "store_ok", "store_detail", "position", "store_bytes", "name", "roles", "evidence_rows")
+    __slots__ = ("version", "halts", "hosts_connected", "hosts_known", "hosts_quarantined", "runs_active", "permits_held", "store_ok", "store_detail", "position", "store_bytes", "name", "roles", "evidence_rows", "notices", "unix_ms")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HALTS_FIELD_NUMBER: _ClassVar[int]
     HOSTS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
@@ -744,6 +782,8 @@ class GetStatusResponse(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
+    UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     version: str
     halts: _containers.RepeatedCompositeFieldContainer[_process_pb2.HaltRecord]
     hosts_connected: int
@@ -758,4 +798,6 @@ class GetStatusResponse(_message.Message):
     name: str
     roles: _containers.RepeatedScalarFieldContainer[str]
     evidence_rows: int
-    def __init__(self, version: _Optional[str] = ..., halts: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ..., hosts_connected: _Optional[int] = ..., hosts_known: _Optional[int] = ..., hosts_quarantined: _Optional[int] = ..., runs_active: _Optional[int] = ..., permits_held: _Optional[int] = ..., store_ok: _Optional[bool] = ..., store_detail: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., store_bytes: _Optional[int] = ..., name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., evidence_rows: _Optional[int] = ...) -> None: ...
+    notices: _containers.RepeatedScalarFieldContainer[str]
+    unix_ms: int
+    def __init__(self, version: _Optional[str] = ..., halts: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ..., hosts_connected: _Optional[int] = ..., hosts_known: _Optional[int] = ..., hosts_quarantined: _Optional[int] = ..., runs_active: _Optional[int] = ..., permits_held: _Optional[int] = ..., store_ok: _Optional[bool] = ..., store_detail: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., store_bytes: _Optional[int] = ..., name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., evidence_rows: _Optional[int] = ..., notices: _Optional[_Iterable[str]] = ..., unix_ms: _Optional[int] = ...) -> None: ...

@@ -94,10 +94,20 @@ class OperatorServiceStub:
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.AcceptHostRequest.SerializeToString,
                 response_deserializer=killdeer_dot_v1_dot_operator__pb2.AcceptHostResponse.FromString,
                 _registered_method=True)
+        self.RemoveHost = channel.unary_unary(
+                '/killdeer.v1.OperatorService/RemoveHost',
+                request_serializer=killdeer_dot_v1_dot_operator__pb2.RemoveHostRequest.SerializeToString,
+                response_deserializer=killdeer_dot_v1_dot_operator__pb2.RemoveHostResponse.FromString,
+                _registered_method=True)
         self.ListCandidates = channel.unary_unary(
                 '/killdeer.v1.OperatorService/ListCandidates',
                 request_serializer=killdeer_dot_v1_dot_operator__pb2.ListCandidatesRequest.SerializeToString,
                 response_deserializer=killdeer_dot_v1_dot_operator__pb2.ListCandidatesResponse.FromString,
+                _registered_method=True)
+        self.Inspect = channel.unary_unary(
+                '/killdeer.v1.OperatorService/Inspect',
+                request_serializer=killdeer_dot_v1_dot_operator__pb2.InspectRequest.SerializeToString,
+                response_deserializer=killdeer_dot_v1_dot_operator__pb2.InspectResponse.FromString,
                 _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/killdeer.v1.OperatorService/WatchEvents',
@@ -216,7 +226,19 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveHost(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCandidates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Inspect(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -333,10 +355,20 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     request_deserializer=killdeer_dot_v1_dot_operator__pb2.AcceptHostRequest.FromString,
                     response_serializer=killdeer_dot_v1_dot_operator__pb2.AcceptHostResponse.SerializeToString,
             ),
+            'RemoveHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveHost,
+                    request_deserializer=killdeer_dot_v1_dot_operator__pb2.RemoveHostRequest.FromString,
+                    response_serializer=killdeer_dot_v1_dot_operator__pb2.RemoveHostResponse.SerializeToString,
+            ),
             'ListCandidates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCandidates,
                     request_deserializer=killdeer_dot_v1_dot_operator__pb2.ListCandidatesRequest.FromString,
                     response_serializer=killdeer_dot_v1_dot_operator__pb2.ListCandidatesResponse.SerializeToString,
+            ),
+            'Inspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=killdeer_dot_v1_dot_operator__pb2.InspectRequest.FromString,
+                    response_serializer=killdeer_dot_v1_dot_operator__pb2.InspectResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -714,6 +746,33 @@ class OperatorService:
             _registered_method=True)
 
     @staticmethod
+    def RemoveHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/killdeer.v1.OperatorService/RemoveHost',
+            killdeer_dot_v1_dot_operator__pb2.RemoveHostRequest.SerializeToString,
+            killdeer_dot_v1_dot_operator__pb2.RemoveHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListCandidates(request,
             target,
             options=(),
@@ -730,6 +789,33 @@ class OperatorService:
             '/killdeer.v1.OperatorService/ListCandidates',
             killdeer_dot_v1_dot_operator__pb2.ListCandidatesRequest.SerializeToString,
             killdeer_dot_v1_dot_operator__pb2.ListCandidatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/killdeer.v1.OperatorService/Inspect',
+            killdeer_dot_v1_dot_operator__pb2.InspectRequest.SerializeToString,
+            killdeer_dot_v1_dot_operator__pb2.InspectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,7 +43,9 @@ class OperatorServiceStub:
     Rearm: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RearmRequest, _operator_pb2.RearmResponse]
     ListHosts: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListHostsRequest, _operator_pb2.ListHostsResponse]
     AcceptHost: _grpc.UnaryUnaryMultiCallable[_operator_pb2.AcceptHostRequest, _operator_pb2.AcceptHostResponse]
+    RemoveHost: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RemoveHostRequest, _operator_pb2.RemoveHostResponse]
     ListCandidates: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListCandidatesRequest, _operator_pb2.ListCandidatesResponse]
+    Inspect: _grpc.UnaryUnaryMultiCallable[_operator_pb2.InspectRequest, _operator_pb2.InspectResponse]
     WatchEvents: _grpc.UnaryStreamMultiCallable[_operator_pb2.WatchEventsRequest, _operator_pb2.WatchEventsResponse]
     Explain: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ExplainRequest, _operator_pb2.ExplainResponse]
     ListLimits: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ListLimitsRequest, _operator_pb2.ListLimitsResponse]
@@ -68,7 +70,9 @@ class OperatorServiceAsyncStub(OperatorServiceStub):
     Rearm: _aio.UnaryUnaryMultiCallable[_operator_pb2.RearmRequest, _operator_pb2.RearmResponse]  # type: ignore[assignment]
     ListHosts: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListHostsRequest, _operator_pb2.ListHostsResponse]  # type: ignore[assignment]
     AcceptHost: _aio.UnaryUnaryMultiCallable[_operator_pb2.AcceptHostRequest, _operator_pb2.AcceptHostResponse]  # type: ignore[assignment]
+    RemoveHost: _aio.UnaryUnaryMultiCallable[_operator_pb2.RemoveHostRequest, _operator_pb2.RemoveHostResponse]  # type: ignore[assignment]
     ListCandidates: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListCandidatesRequest, _operator_pb2.ListCandidatesResponse]  # type: ignore[assignment]
+    Inspect: _aio.UnaryUnaryMultiCallable[_operator_pb2.InspectRequest, _operator_pb2.InspectResponse]  # type: ignore[assignment]
     WatchEvents: _aio.UnaryStreamMultiCallable[_operator_pb2.WatchEventsRequest, _operator_pb2.WatchEventsResponse]  # type: ignore[assignment]
     Explain: _aio.UnaryUnaryMultiCallable[_operator_pb2.ExplainRequest, _operator_pb2.ExplainResponse]  # type: ignore[assignment]
     ListLimits: _aio.UnaryUnaryMultiCallable[_operator_pb2.ListLimitsRequest, _operator_pb2.ListLimitsResponse]  # type: ignore[assignment]
@@ -164,11 +168,25 @@ class OperatorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operator_pb2.AcceptHostResponse, _abc.Awaitable[_operator_pb2.AcceptHostResponse]]: ...
 
     @_abc_1.abstractmethod
+    def RemoveHost(
+        self,
+        request: _operator_pb2.RemoveHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RemoveHostResponse, _abc.Awaitable[_operator_pb2.RemoveHostResponse]]: ...
+
+    @_abc_1.abstractmethod
     def ListCandidates(
         self,
         request: _operator_pb2.ListCandidatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.ListCandidatesResponse, _abc.Awaitable[_operator_pb2.ListCandidatesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request: _operator_pb2.InspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.InspectResponse, _abc.Awaitable[_operator_pb2.InspectResponse]]: ...
 
     @_abc_1.abstractmethod
     def WatchEvents(

@@ -110,16 +110,17 @@ def state_of(pid: int) -> str:
 @contextmanager
 def installed() -> Iterator[None]:
     """Coordinator and agent, running and connected; two units that may be struck, and one that may not."""
-    for name in ("sysusers", "tmpfiles"):
-        Path(f"/usr/lib/{name}.d").mkdir(exist_ok=True)
-        shutil.copy(SHIPPED / f"killdeer.{name}.conf", f"/usr/lib/{name}.d/killdeer.conf")
+    for kind in ("sysusers", "tmpfiles"):
+        Path(f"/usr/lib/{kind}.d").mkdir(exist_ok=True)
+        for daemon in ("killdeer-agent", "killdeer-coordinator"):
+            shutil.copy(SHIPPED / f"{daemon}.{kind}.conf", f"/usr/lib/{kind}.d/{daemon}.conf")
     ran("systemd-sysusers")
     ran(PROGRAMS / "killdeer-coordinator", "init", "--operator=ops", f"--agent={HOST}")
     for file in (ETC / "agents" / HOST).iterdir():
         shutil.move(file, ETC / file.name)
     (ETC / "agent.toml").write_text(AGENT_TOML)
     (ETC / "context.toml").write_text(CONTEXT)
-    ran("systemd-tmpfiles", "--create", "killdeer.conf")
+    ran("systemd-tmpfiles", "--create", "killdeer-agent.conf", "killdeer-coordinator.conf")
     for name in (AGENT, COORDINATOR):
         shutil.copy(SHIPPED / name, UNITS / name)
     (UNITS / "victim@.service").write_text(VICTIM + CONSENT)

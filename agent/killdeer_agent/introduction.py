@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from killdeer.handshake import met
+
 AGENT_URI = "spiffe://killdeer/agent/"
 
 NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
@@ -76,7 +78,7 @@ class Introduction:
         there.load_verify_locations(self.ca)
         there.verify_mode = ssl.CERT_REQUIRED
         try:
-            return _met(here, there)
+            return met(here, there)
         except ssl.SSLCertVerificationError as error:
             remedy = SET_CLOCK if error.verify_code == NOT_YET_VALID else RENEW
             raise IntroductionError(f"{self.cert}: {error.verify_message}", remedy) from error
@@ -138,18 +140,6 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
         raise TimeoutError
     if raised:
         raise raised[0]
-
-
-def _met(here: ssl.SSLContext, there: ssl.SSLContext) -> dict[str, Any]:
-    """Both ends of a handshake in memory; what the far one learns of the near one's certificate."""
-    outward, inward = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = here.wrap_bio(inward, outward)
-    far = there.wrap_bio(outward, inward, server_side=True)
-    for _ in range(2):
-        for end in (near, far):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-    return far.getpeercert() or {}
 
 
 def _readable(file: Path) -> None:

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from killdeer.wording import counted
 from killdeer_cli import exits
 from killdeer_cli.screen import AsJson, connected, print_json, say
-from killdeer_cli.text import counted, moment
+from killdeer_cli.text import moment
 from killdeer_cli.verbs import Verb, application
 
 app = application()

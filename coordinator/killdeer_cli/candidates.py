@@ -8,10 +8,11 @@ from rich.text import Text
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import counted
 from killdeer_cli import words
 from killdeer_cli.known import refuse_unknown
 from killdeer_cli.screen import AsJson, connected, print_json, say, screen, table
-from killdeer_cli.text import counted, reason_text, remedy_text
+from killdeer_cli.text import reason_text, remedy_text
 from killdeer_cli.verbs import Verb, application
 
 app = application()

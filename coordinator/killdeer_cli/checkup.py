@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
 from killdeer.version import VERSION
-from killdeer_cli.text import counted, size
+from killdeer.wording import counted
+from killdeer_cli.text import size
 from killdeer_client.client import QUICK_S, Coordinator
 from killdeer_client.contexts import Context
 from killdeer_client.errors import ClientError

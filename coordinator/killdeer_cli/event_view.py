@@ -4,17 +4,16 @@ from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import counted, signal_name
 from killdeer_cli.text import (
     age_text,
     clock,
-    counted,
     dead_text,
     death_text,
     fate_text,
     memory_text,
     party_text,
     restarts_text,
-    signal_name,
 )
 
 _OURS = "cyan"

@@ -14,9 +14,10 @@ from rich.text import Text
 from killdeer.durations import DurationError, parse_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import HALT_STAGE_STOPPED
+from killdeer.wording import counted
 from killdeer_cli import exits
 from killdeer_cli.screen import AsJsonLines, connected, print_json, say, screen, warn
-from killdeer_cli.text import clock, counted
+from killdeer_cli.text import clock
 from killdeer_cli.verbs import Verb, application
 from killdeer_client.client import Client
 from killdeer_client.errors import ClientError

@@ -8,8 +8,9 @@ from rich.text import Text
 from killdeer.terms import NAMES
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
+from killdeer.wording import counted
 from killdeer_cli.screen import AsJson, Reason, connected, print_json, say, screen, table
-from killdeer_cli.text import clock, counted, evidence_text, size
+from killdeer_cli.text import clock, evidence_text, size
 from killdeer_cli.verbs import Group, Verb, application
 
 LITTLE_ROOM = 64 * 1024 * 1024

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1.process_pb2 import Selector
+from killdeer.wording import counted
 from killdeer_cli import exits, words
 from killdeer_cli.known import refuse_unknown
 from killdeer_cli.screen import AsJson, connected, print_json, say, screen, table
-from killdeer_cli.text import counted
 from killdeer_cli.verbs import Verb, application
 
 app = application()

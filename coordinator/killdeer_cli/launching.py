@@ -5,10 +5,10 @@ import uuid
 from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.wording import counted
 from killdeer_cli import exits
 from killdeer_cli.plan_view import SHOWN_HASH, heading, host_count, host_lines, verdict_lines, wave_lines
 from killdeer_cli.screen import ask, print_json, say, warn
-from killdeer_cli.text import counted
 from killdeer_cli.verbs import INTERRUPTED
 from killdeer_cli.watching import Inbox, attend
 from killdeer_client.client import Client

@@ -8,11 +8,11 @@ import typer
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import counted
 from killdeer_cli import words
 from killdeer_cli.exits import Refused
 from killdeer_cli.known import refuse_unknown
 from killdeer_cli.screen import connected, warn
-from killdeer_cli.text import counted
 from killdeer_cli.verbs import Verb, application
 from killdeer_client.client import Client
 from killdeer_client.errors import ClientError

@@ -9,7 +9,8 @@ from rich.text import Text
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
-from killdeer_cli.text import action_text, counted, process_text, reason_text, remedy_text
+from killdeer.wording import counted, process_text
+from killdeer_cli.text import action_text, reason_text, remedy_text
 
 SHOWN_HASH = 12
 """Digits of a plan's hash that people copy; `run --plan` takes them."""

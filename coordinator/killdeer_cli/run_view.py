@@ -8,18 +8,9 @@ from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import counted, process_text, signal_name, words_of
 from killdeer_cli.findings import came_true, closing_lines
-from killdeer_cli.text import (
-    action_text,
-    counted,
-    process_text,
-    reason_text,
-    signal_name,
-    state_text,
-    took,
-    verdict_text,
-    words_of,
-)
+from killdeer_cli.text import action_text, reason_text, state_text, took, verdict_text
 
 _WAVE = re.compile(r"wave (.+): \d")
 _REPEATS = re.compile(

@@ -4,8 +4,9 @@ import typer
 from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.wording import counted
 from killdeer_cli.screen import AsJson, connected, print_json, say
-from killdeer_cli.text import counted, moment, size
+from killdeer_cli.text import moment, size
 from killdeer_cli.verbs import Verb, application
 
 app = application()

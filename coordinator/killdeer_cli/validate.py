@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from killdeer.wording import counted
 from killdeer_cli import exits
 from killdeer_cli.screen import say
 from killdeer_cli.source import read_text
-from killdeer_cli.text import counted
 from killdeer_cli.verbs import Verb, application
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from killdeer.durations import DurationError, parse_duration
 from killdeer.terms import TermError, parse_selector
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import words_of
 from killdeer_cli.exits import Refused
-from killdeer_cli.text import words_of
 
 ACTIONS = {
     "kill": p.Action(kill=p.Kill(signal=9)),

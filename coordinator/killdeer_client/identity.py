@@ -3,11 +3,11 @@
 TLS is spoken in memory with a far side of our own, which looks at key, chain, dates and use as a coordinator does.
 """
 
-import contextlib
 import ssl
 from dataclasses import dataclass
 from typing import Any
 
+from killdeer.handshake import met
 from killdeer_client.contexts import Context
 from killdeer_client.errors import CERTIFICATE, ClientError
 
@@ -59,25 +59,13 @@ def _seen(context: Context) -> dict[str, Any]:
         message = f"cannot use {context.ca}: {error.strerror or error}"
         raise _problem(message, "take the fleet's ca.pem from the coordinator") from error
     try:
-        return _met(here, there)
+        return met(here, there)
     except ssl.SSLCertVerificationError as error:
         early = error.verify_code == _NOT_YET_VALID
         remedy = "set this machine's clock right: timedatectl set-ntp true" if early else _ANEW
         raise _problem(f"{context.cert}: {error.verify_message}", remedy) from error
     except ssl.SSLError as error:
         raise _problem(f"{context.cert}: {error.reason or error}", _ANEW) from error
-
-
-def _met(here: ssl.SSLContext, there: ssl.SSLContext) -> dict[str, Any]:
-    """What the far side of a handshake learns of the near one's certificate."""
-    outward, inward = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = here.wrap_bio(inward, outward)
-    far = there.wrap_bio(outward, inward, server_side=True)
-    for _ in range(2):
-        for end in (near, far):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-    return far.getpeercert() or {}
 
 
 def _problem(message: str, remedy: str) -> ClientError:

@@ -9,13 +9,13 @@ import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree as xml
 
 from killdeer.durations import format_duration
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
 from killdeer.v1 import process_pb2 as p
+from killdeer.wording import word
 
 # All that XML 1.0 does not allow, not even as a reference (its section 2.2).
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -77,7 +77,7 @@ def _verdict(run: o.RunView) -> _Case:
     name = run.hypothesis or "verdict"
     if run.state != o.RUN_STATE_ENDED:
         return _Case(group="verdict", name=name, result="error", kind="not ended", message="the run has not ended")
-    kind = _word(o.RunVerdict, run.verdict)
+    kind = word(o.RunVerdict, run.verdict)
     result = _VERDICTS.get(run.verdict, "error")
     return _Case(
         group="verdict", name=name, result=result, kind=kind, message=run.why or kind, took_ms=_length_ms(run)
@@ -91,7 +91,7 @@ def _finding(found: m.Finding) -> _Case:
         met = "met" if found.part == m.PART_ABORT_WHEN else "not met"
         lasted = f", for {format_duration(found.unmet_ms)} in all" if found.unmet_ms else ""
         message = f"first {met} at {_moment(found.unmet_unix_ms)}{lasted}: {message}"
-    return _Case(group=_word(m.Part, found.part), name=found.sentence, result=result, kind=kind, message=message)
+    return _Case(group=word(m.Part, found.part), name=found.sentence, result=result, kind=kind, message=message)
 
 
 def _standing(found: m.Finding) -> tuple[str, str]:
@@ -109,9 +109,9 @@ def _standing(found: m.Finding) -> tuple[str, str]:
 def _strikes(run: o.RunView) -> Iterator[_Case]:
     # A victim may be struck again: pipelines take testcases of one name for one.
     for number, strike in enumerate((one for one in run.strikes if not one.dry_run), 1):
-        kind = _word(p.StrikeState, strike.state)
+        kind = word(p.StrikeState, strike.state)
         result = _struck(strike)
-        reason = _word(p.Reason, strike.reason) if strike.reason else ""
+        reason = word(p.Reason, strike.reason) if strike.reason else ""
         action = (strike.action.WhichOneof("kind") or "strike").replace("_", "-")
         victim = f"{strike.victim.host} {strike.service}[{strike.ordinal}], pid {strike.victim.pid}"
         yield _Case(
@@ -138,7 +138,7 @@ def _struck(strike: o.StrikeView) -> str:
 def _add_properties(suite: xml.Element, run: o.RunView) -> None:
     said = {
         "run": run.run_id,
-        "verdict": _word(o.RunVerdict, run.verdict),
+        "verdict": word(o.RunVerdict, run.verdict),
         "environment": run.environment,
         "owner": run.owner,
         "started_by": run.started_by,
@@ -174,15 +174,6 @@ def _said(report: o.GetReportResponse) -> Iterator[str]:
 
 def _clean(text: str) -> str:
     return _FORBIDDEN.sub("\ufffd", text)
-
-
-def _word(enum: Any, value: int) -> str:
-    """RUN_VERDICT_NOT_RECOVERED -> `not recovered`; one that is newer than this client -> its number."""
-    if value not in enum.values():
-        return f"unknown ({value})"
-    name: str = enum.Name(value)
-    prefix: str = enum.Name(0).removesuffix("UNSPECIFIED")
-    return name.removeprefix(prefix).replace("_", " ").lower()
 
 
 def _length_ms(run: o.RunView) -> int:

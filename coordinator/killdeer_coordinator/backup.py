@@ -23,7 +23,7 @@ from urllib.parse import quote
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer.version import VERSION
 from killdeer_coordinator.config import Config
-from killdeer_coordinator.outside import FILE_NAME, Outside
+from killdeer_coordinator.outside import FILE_NAME, Outside, sync
 from killdeer_coordinator.store.sqlite import lock_directory
 from killdeer_coordinator.store.store import Store
 
@@ -76,7 +76,7 @@ def back_up(config: Config, file: Path) -> Made:
                 os.fsync(out.fileno())
             whole.chmod(0o600)
             os.link(whole, file)  # unlike a rename it writes over nothing
-            _sync(file.absolute().parent)
+            sync(file.absolute().parent)
     except (OSError, sqlite3.Error) as cause:
         raise BackupError(
             f"cannot back up {database} to {file}: {cause}; look at space and modes of both disks, and run it as "
@@ -106,7 +106,7 @@ def restore(config: Config, file: Path) -> Made:
             # First: a store without it might be taken for one that has lost nothing.
             Outside(state).keep(halts, StorePosition(length=entries + 1, head=secrets.token_hex(32)))
             (stage / DATABASE).rename(state / DATABASE)
-            _sync(state)
+            sync(state)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
         _own(state)
@@ -218,11 +218,3 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -69,14 +69,14 @@ class Outside:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
-            _sync(self._path.parent)
+            sync(self._path.parent)
         except OSError as cause:
             raise OutsideError(
                 f"cannot write {self._path}: {cause.strerror}; look at its disk's space and mode"
             ) from cause
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
     """The rename is durable once the directory is."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
+from killdeer.wording import counted
 from killdeer_report.measures import Measures
 from killdeer_report.victims import Victim
-from killdeer_report.wording import counted, length, verdict_word
+from killdeer_report.wording import length, verdict_word
 
 _BEFORE = (m.PART_PRECONDITION, m.PART_STEADY_STATE)
 _NAMED = 3

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from killdeer.wording import counted
 from killdeer_report import side_by_side, tables
 from killdeer_report.account import Account
 from killdeer_report.comparison import Comparison
 from killdeer_report.tables import Table
-from killdeer_report.wording import clock, counted, visible
+from killdeer_report.wording import clock, visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$!])")
 

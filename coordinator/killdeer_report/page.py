@@ -8,11 +8,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.wording import counted
 from killdeer_report import side_by_side, tables
 from killdeer_report.account import Account
 from killdeer_report.comparison import Comparison
 from killdeer_report.plots import Overlaid, host_timeline, overlay_plot, probe_plot
-from killdeer_report.wording import clock, counted, visible
+from killdeer_report.wording import clock, visible
 
 _MOST_HOSTS = 12
 """With a timeline; the victims of all are in the table."""

@@ -1,10 +1,11 @@
 """The tables of a comparison, in words."""
 
 from killdeer.v1 import probe_pb2 as m
+from killdeer.wording import counted
 from killdeer_report.comparison import Comparison
 from killdeer_report.tables import Table, difference_text, interval_text, standing
 from killdeer_report.victims import Victim
-from killdeer_report.wording import counted, difference, length, moment, part_word
+from killdeer_report.wording import difference, length, moment, part_word
 
 
 def verdicts(told: Comparison) -> Table:

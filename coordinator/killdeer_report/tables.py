@@ -4,19 +4,11 @@ from dataclasses import dataclass
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
+from killdeer.wording import counted, word
 from killdeer_report.account import Account
 from killdeer_report.intervals import Interval, Spread
 from killdeer_report.measures import Impact, Times, centre, detected_ms, recovered_ms
-from killdeer_report.wording import (
-    amount,
-    counted,
-    difference,
-    length,
-    moment,
-    part_word,
-    verdict_word,
-    word,
-)
+from killdeer_report.wording import amount, difference, length, moment, part_word, verdict_word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import process_pb2 as p
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
-from killdeer_report.wording import action_text, counted, length, place, signal_name, word
+from killdeer.wording import counted, signal_name, word
+from killdeer_report.wording import action_text, length, place
 
 SIGTERM, SIGKILL = 15, 9
 _NS = 1_000_000

@@ -44,11 +44,6 @@ CONFIGURED = FleetLimits(
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
 def store(store_url: str, clock: SetClock) -> Iterator[Store]:
     opened = Store.open(store_url, limits=CONFIGURED, clock=clock)
     yield opened

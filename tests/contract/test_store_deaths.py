@@ -1,6 +1,5 @@
 """What people ask the store about deaths: which, why, what happened around them, and how often."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,6 @@ from tests.support.deaths import AT_NS, SECOND_NS, SYSTEMD, death, exec_of, exit
 from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, strike
 
 DAY_MS = 24 * 3_600_000
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(store_url: str, clock: SetClock) -> Iterator[Store]:
-    opened = Store.open(store_url, clock=clock)
-    yield opened
-    opened.close()
 
 
 def pids(explanations: list[Explanation]) -> list[int]:

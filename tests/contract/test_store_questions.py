@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +15,6 @@ from killdeer_coordinator.store.deaths import Wanted
 from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, run_row, strike
 
 DAY_MS = 24 * 3_600_000
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(store_url: str, clock: SetClock) -> Iterator[Store]:
-    opened = Store.open(store_url, clock=clock)
-    yield opened
-    opened.close()
 
 
 def exit_of(pid: int, command_id: str = "") -> KernelEvent:

@@ -1,7 +1,6 @@
 """The record of a run: readings, lines, notes and findings, and the report that is made of them."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,18 +15,6 @@ from killdeer_coordinator.store import AmbiguousRun, AsyncStore, NoSuchRun, Stor
 from tests.support.rows import NOW_MS, SetClock, a_run_with, putting, run_row
 
 DAY_MS = 24 * 3_600_000
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(store_url: str, clock: SetClock) -> Iterator[Store]:
-    opened = Store.open(store_url, clock=clock)
-    yield opened
-    opened.close()
 
 
 def reading(probe: str, after_ms: int, value: float | None = 1.0, detail: str = "") -> Reading:

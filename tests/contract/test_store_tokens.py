@@ -1,7 +1,6 @@
 """Who may join, as every store keeps it: tokens are used once, removals outlive what was issued before them."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,18 +25,6 @@ from tests.support.rows import NOW_MS, SetClock, putting
 
 HASH = joining.hash_of("secret")
 LIFE_MS = 7 * 24 * 3_600_000
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def store(store_url: str, clock: SetClock) -> Iterator[Store]:
-    opened = Store.open(store_url, clock=clock)
-    yield opened
-    opened.close()
 
 
 def certificate(serial: str = "c1", host: str = "web-1") -> CertificateRow:

@@ -1,43 +1,16 @@
 """Experiments on a real payment service that end before their time: by a rule, an operator, a dead coordinator.
 Whatever ends them, nothing is struck after it, and their load is stopped."""
 
-from collections.abc import Iterator, Sequence
-
-import pytest
+from collections.abc import Sequence
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2
-from tests.support import prometheus as prometheus_server
 from tests.support.fleet import wait_until
-from tests.support.payments import Shop, payments
-from tests.support.prometheus import Prometheus, prometheus
+from tests.support.payments import Shop
+from tests.support.prometheus import Prometheus
 
 ABORTS_WITHIN_MS = 2_000
 STRUCK = "permit granted, sent: "
-
-
-@pytest.fixture(scope="module")
-def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    if missing := prometheus_server.missing():
-        pytest.skip(missing)
-    with payments(tmp_path_factory.mktemp("shop")) as shop:
-        yield shop
-
-
-@pytest.fixture(scope="module")
-def server(open_shop: Shop) -> Iterator[Prometheus]:
-    with prometheus(open_shop.front.address) as made:
-        yield made
-
-
-@pytest.fixture
-def shop(open_shop: Shop, server: Prometheus) -> Shop:
-    """As new: whole, idle, and the errors of the test before have left the rates' windows."""
-    open_shop.warm_up(0)
-    open_shop.front.post("/retries/off")
-    wait_until(open_shop.settled, "the shop is as it was")
-    server.wait_for(lambda: server.query("increase(requests_total[6s])") == [0], "the shop was idle for a while")
-    return open_shop
 
 
 def came_true_unix_ms(readings: Sequence[probe_pb2.Reading], probe: str, bound: float, for_ms: int) -> int:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from killdeer import wording
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
 from killdeer.v1 import process_pb2 as p
@@ -47,9 +48,9 @@ def test_names_of_the_wire_become_words() -> None:
 
 
 def test_a_count_has_its_plural_and_its_thousands() -> None:
-    assert text.counted(1, "host") == "1 host"
-    assert text.counted(1204, "host") == "1,204 hosts"
-    assert text.counted(2, "entry", "entries") == "2 entries"
+    assert wording.counted(1, "host") == "1 host"
+    assert wording.counted(1204, "host") == "1,204 hosts"
+    assert wording.counted(2, "entry", "entries") == "2 entries"
 
 
 def test_labels_on_the_command_line_are_any_of_for_a_key_and_all_of_for_keys() -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from killdeer.v1.agent_pb2 import Severity
-from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding, counted, percent, sized
+from killdeer.wording import counted
+from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding, percent, sized
 from killdeer_agent.core.preparedness import CgroupFacts, ProcessFacts, ServiceFacts
 
 # Beyond these parts of a limit, what a restart or a strike's survivors need on top may not fit.

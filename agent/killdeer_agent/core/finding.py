@@ -26,11 +26,6 @@ class Finding:
     weight: float = 0
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """`1 child`, `1,204 files`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def lasting(microseconds: int | None) -> str:
     """As unit files have it: `10s`, `1min 30s` is `1m30s` here; None is `infinity`."""
     return "infinity" if microseconds is None else format_duration(microseconds / 1_000)

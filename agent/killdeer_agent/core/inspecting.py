@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from killdeer.v1 import agent_pb2
+from killdeer.wording import counted
 from killdeer_agent.core import bounds, supervised
-from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding, counted
+from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding
 from killdeer_agent.core.preparedness import ProcessFacts, ServiceFacts, UnitSettings
 from killdeer_agent.core.signals import CHLD, INT, QUIT, TERM, name
 

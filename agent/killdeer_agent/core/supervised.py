@@ -7,7 +7,8 @@ process ten seconds unless its file says otherwise.
 from collections.abc import Iterator
 
 from killdeer.v1.agent_pb2 import Severity
-from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding, counted, lasting
+from killdeer.wording import counted
+from killdeer_agent.core.finding import INFO, PROBLEM, WARNING, Finding, lasting
 from killdeer_agent.core.preparedness import UnitSettings
 from killdeer_agent.core.signals import KILL, TERM, name
 

@@ -97,12 +97,9 @@ class Cgroups:
         """Of the process itself, which may have moved or gone meanwhile: the folder's inode must be the id."""
         if not party.pid:
             return ""
-        try:
-            lines = (self._proc / str(party.pid) / "cgroup").read_text().splitlines()
-        except OSError:
-            return ""
+        lines = lines_of(self._proc, party.pid)
         for hierarchy in self._hierarchies:
-            path = _line_of(lines, hierarchy.controller)
+            path = path_in(lines, hierarchy.controller)
             folder = hierarchy.folder_of(path) if path else None
             if folder is not None and _inode(folder) == party.cgroup_id:
                 self._keep(party.cgroup_id, path)
@@ -171,7 +168,15 @@ def _all(hierarchy: Hierarchy) -> Iterator[tuple[int, str]]:
             yield inode, hierarchy.path_of(folder)
 
 
-def _line_of(lines: list[str], controller: str) -> str:
+def lines_of(proc: Path, pid: int) -> list[str]:
+    """Of /proc/PID/cgroup; none where it cannot be read."""
+    try:
+        return (proc / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def path_in(lines: list[str], controller: str) -> str:
     """The path of a hierarchy in /proc/PID/cgroup; empty where it has no line, or the process is outside the
     agent's cgroup namespace."""
     for line in lines:

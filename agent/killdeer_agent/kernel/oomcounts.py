@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from killdeer.v1.process_pb2 import OomCounted
-from killdeer_agent.kernel.cgroups import Hierarchy, hierarchies
+from killdeer_agent.kernel.cgroups import Hierarchy, hierarchies, lines_of, path_in
 
 EVENTS, LIMIT = "memory.events", "memory.max"
 EVENTS_V1, LIMIT_V1 = "memory.oom_control", "memory.limit_in_bytes"
@@ -43,15 +43,7 @@ class OomCounts:
         """Its path where memory is counted; empty where that cannot be told."""
         if self._hierarchy is None:
             return ""
-        try:
-            lines = (self._proc / str(pid) / "cgroup").read_text().splitlines()
-        except OSError:
-            return ""
-        for line in lines:
-            _, controllers, path = (*line.split(":", 2), "", "")[:3]
-            if self._hierarchy.controller in controllers.split(",") and not path.startswith("/.."):
-                return path.removesuffix(" (deleted)")
-        return ""
+        return path_in(lines_of(self._proc, pid), self._hierarchy.controller)
 
     def read(self, cgroup: str) -> tuple[Count, ...]:
         """Of this cgroup and those above it, as far as there are counters; the root has none."""

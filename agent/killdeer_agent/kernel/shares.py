@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from killdeer_agent.core.preparedness import CgroupFacts, Share
-from killdeer_agent.kernel.cgroups import Hierarchy, hierarchies
+from killdeer_agent.kernel.cgroups import Hierarchy, hierarchies, lines_of, path_in
 from killdeer_agent.kernel.oomcounts import NO_LIMIT_KB
 
 _V1 = {"memory.current": "memory.usage_in_bytes", "memory.max": "memory.limit_in_bytes"}
@@ -40,15 +40,7 @@ class Shares:
         )
 
     def _path(self, pid: int, controller: str) -> str:
-        try:
-            lines = (self._proc / str(pid) / "cgroup").read_text().splitlines()
-        except OSError:
-            return ""
-        for line in lines:
-            _, controllers, path = (*line.split(":", 2), "", "")[:3]
-            if controller in controllers.split(",") and not path.startswith("/.."):
-                return path.removesuffix(" (deleted)")
-        return ""
+        return path_in(lines_of(self._proc, pid), controller)
 
 
 def _nearest(hierarchy: Hierarchy, folder: Path, used: str, most: str) -> Share | None:

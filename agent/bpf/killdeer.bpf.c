@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * Killdeer's kernel evidence: five raw tracepoints, one question each. Who signalled whom, and what did the
+ * Killdeer's kernel evidence: five tracepoints, one question each. Who signalled whom, and what did the
  * kernel make of it? What has died, and of what? Which program runs there now? Whom did the OOM killer take?
  * What is a new cgroup called?
  *
@@ -107,14 +107,14 @@ static __always_inline struct kd_config *configuration(void)
 	return bpf_map_lookup_elem(&config, &only);
 }
 
-static __always_inline bool is_watched(struct kd_config *cfg, __u32 pid, struct task_struct *leader)
+static __always_inline bool is_watched(struct kd_config *cfg, __u32 pid, struct task_struct *leader, bool known)
 {
 	__u64 *start;
 
 	if (!cfg->watching || !cfg->tick_ns)
 		return false;
 	start = bpf_map_lookup_elem(&watch, &pid);
-	return start && *start == started(leader) / cfg->tick_ns;
+	return start && *start == started(leader, known) / cfg->tick_ns;
 }
 
 static __always_inline bool is_chosen(struct kd_config *cfg, struct task_struct *task, bool is_current)
@@ -177,7 +177,16 @@ static __always_inline void end(void *event, enum ring to)
 	}
 }
 
-/* si_code. The tracepoint's siginfo is one of two small numbers, or an address. */
+/* The verifier takes what a tracepoint hands over for memory, and tests of it for needless; these two are numbers. */
+static __always_inline __u64 siginfo_of(__u64 *ctx)
+{
+	__u64 siginfo = BY_KERNEL_NOINFO;
+
+	bpf_probe_read_kernel(&siginfo, sizeof(siginfo), &ctx[1]);
+	return siginfo;
+}
+
+/* si_code. */
 static __always_inline int code_of(__u64 siginfo)
 {
 	if (siginfo == BY_KERNEL_NOINFO)
@@ -204,84 +213,86 @@ static __always_inline bool is_deadly(struct task_struct *task, __u32 signal)
  * The tracepoint comes after complete_signal(), which has begun the end by then, unless there is a core to be
  * dumped or the signal is blocked; a signal after that is ignored. So this is the one that it dies of.
  */
-static __always_inline bool is_fatal(struct task_struct *task, __u32 signal)
+static __always_inline bool is_fatal(struct task_struct *task, struct signal_struct *shared, __u32 signal)
 {
-	struct signal_struct *shared = BPF_CORE_READ(task, signal);
 	__u64 bit = 1ULL << ((signal - 1) & 63);
 
-	if (BPF_CORE_READ(shared, flags) & SIGNAL_GROUP_EXIT)
-		return (__u32)BPF_CORE_READ(shared, group_exit_code) == signal;
-	return CORE_DUMPING & bit && !(BPF_CORE_READ(task, blocked.sig[0]) & bit) && !BPF_CORE_READ(task, ptrace);
+	if (shared->flags & SIGNAL_GROUP_EXIT)
+		return (__u32)shared->group_exit_code == signal;
+	return CORE_DUMPING & bit && !(task->blocked.sig[0] & bit) && !task->ptrace;
 }
 
 /* What can be said of how a signal came about from who runs while it is sent. */
-static __always_inline __u32 circumstances(__u64 siginfo)
+static __always_inline __u32 circumstances(__u64 siginfo, struct known current, bool known)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u32 flags = siginfo == BY_KERNEL_NOINFO ? KD_INTERNAL : 0;
+	struct task_struct *task = current.task;
 
-	if (BPF_CORE_READ(task, flags) & PF_EXITING)
+	if (GET(known, task, flags) & PF_EXITING)
 		flags |= KD_EXITING;
-	if (is_first(BPF_CORE_READ(task, group_leader)))
+	if (is_first(current, known))
 		flags |= KD_NS_INIT;
 	return flags;
 }
 
-/* signal_generate(signal, siginfo, task, group, result): when a signal is sent, also one without effect. */
-SEC("raw_tp/signal_generate")
-int on_signal(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int tell_signal(__u64 *ctx, bool known)
 {
 	struct kd_config *cfg = configuration();
-	struct task_struct *task = (struct task_struct *)ctx->args[2];
-	__u32 signal = (__u32)ctx->args[0];
-	struct task_struct *leader;
+	struct known target = acquaint((struct task_struct *)ctx[2], true), current = {};
+	struct signal_struct *shared = target.task->signal;
+	__u32 signal = (__u32)ctx[0], verdict = (__u32)ctx[4];
 	struct kd_signal *event;
+	__u64 siginfo;
 	bool wanted, asked, watched, special, by_process, deadly;
 	enum ring to;
 	__u32 pid, sender, flags;
 	int code;
 
+	if (known)
+		current = acquaint((struct task_struct *)bpf_get_current_task_btf(), true);
 	if (!cfg)
 		return 0;
 	if (!bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj) && signal == SIGKILL &&
-	    ctx->args[1] == BY_KERNEL_PRIV) {
-		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)task;
+	    siginfo_of(ctx) == BY_KERNEL_PRIV) {
+		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)target.task;
 
 		bpf_map_update_elem(&condemned, &killer, &victim, BPF_ANY);
 	}
-	deadly = is_deadly(task, signal);
+	deadly = is_deadly(target.task, signal);
 	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
-	asked = wanted && cfg->verdicts >> (ctx->args[4] & 31) & 1;
+	asked = wanted && cfg->verdicts >> (verdict & 31) & 1;
 	if (!asked && !cfg->watching && !cfg->choosing)
 		goto passed_over;
-	leader = BPF_CORE_READ(task, group_leader);
-	pid = number_of(leader, cfg->pid_ns);
-	watched = is_watched(cfg, pid, leader);
-	special = watched || is_chosen(cfg, task, false);
+	pid = number_of(target.leader, cfg->pid_ns, true);
+	watched = is_watched(cfg, pid, target.leader, true);
+	special = watched || is_chosen(cfg, target.task, false);
 	if (!pid || (!asked && !special))
 		goto passed_over;
 
-	code = code_of(ctx->args[1]);
+	siginfo = siginfo_of(ctx);
+	code = code_of(siginfo);
 	by_process = code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
 	sender = bpf_get_current_pid_tgid() >> 32;
 	/* Of other signals to such a process only those of others: runtimes tick themselves all the time. */
-	if (!wanted && (!by_process || sender == (__u32)BPF_CORE_READ(task, tgid)))
+	if (!wanted && (!by_process || sender == (__u32)target.task->tgid))
 		goto passed_over;
 
-	flags = circumstances(ctx->args[1]) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
-	deadly = deadly && ctx->args[4] == DELIVERED;
-	if (deadly && is_fatal(task, signal))
+	if (!known)
+		current = acquaint((struct task_struct *)bpf_get_current_task(), false);
+	flags = circumstances(siginfo, current, known) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
+	deadly = deadly && verdict == DELIVERED;
+	if (deadly && is_fatal(target.task, shared, signal))
 		flags |= KD_FATAL;
 	to = watched ? RARE : deadly ? ENDS : BULK;
 	event = begin(sizeof(*event), KD_SIGNAL, flags, to);
 	if (!event)
 		return 0;
-	describe_current(&event->sender, cfg->pid_ns);
-	describe(&event->target, task, leader, pid, cfg->pid_ns, false);
+	describe(&event->sender, current, number_of(current.leader, cfg->pid_ns, known), cfg->pid_ns, true, known);
+	describe(&event->target, target, pid, cfg->pid_ns, false, true);
 	event->signal = signal;
 	event->code = code;
-	event->group = ctx->args[3] != 0;
-	event->verdict = ctx->args[4];
+	event->group = ctx[3] != 0;
+	event->verdict = verdict;
 	end(event, to);
 	return 0;
 
@@ -290,23 +301,28 @@ passed_over:
 	return 0;
 }
 
-/* wait_task_zombie() reads it so: the group's status if the group was ended as one, else the first thread's. */
-static __always_inline __u32 status_of(struct task_struct *leader)
+/* signal_generate(signal, siginfo, task, group, result): when a signal is sent, also one without effect. */
+SEC("tp_btf/signal_generate")
+int on_signal(__u64 *ctx)
 {
-	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
-
-	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
-		return BPF_CORE_READ(signal, group_exit_code);
-	return BPF_CORE_READ(leader, exit_code);
+	return CURRENT_KNOWN ? tell_signal(ctx, true) : tell_signal(ctx, false);
 }
 
-/* sched_process_exit(task[, group_dead]): each thread's; the process has exited with its last. */
-SEC("raw_tp/sched_process_exit")
-int on_exit(struct bpf_raw_tracepoint_args *ctx)
+/* wait_task_zombie() reads it so: the group's status if the group was ended as one, else the first thread's. */
+static __always_inline __u32 status_of(struct task_struct *leader, struct signal_struct *signal)
+{
+	if (signal->flags & SIGNAL_GROUP_EXIT)
+		return signal->group_exit_code;
+	return leader->exit_code;
+}
+
+/* sched_process_exit(task[, group_dead]): each thread's, itself; the process has exited with its last. */
+SEC("tp_btf/sched_process_exit")
+int on_exit(__u64 *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct task_struct *task = (struct task_struct *)ctx->args[0];
-	struct task_struct *leader;
+	struct known it = acquaint((struct task_struct *)ctx[0], true);
+	struct signal_struct *signal = it.task->signal;
 	struct kd_exit *event;
 	__u32 pid, status, flags = 0;
 	bool watched, special;
@@ -314,27 +330,26 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!cfg)
 		return 0;
 	if (bpf_core_field_exists(struct trace_event_raw_sched_process_exit, group_dead)) {
-		if (!(bool)ctx->args[1])
+		if (!(bool)ctx[1])
 			return 0;
 	} else {
-		if (BPF_CORE_READ(task, signal, live.counter))
+		if (signal->live.counter)
 			return 0;
 		flags = KD_DOUBTFUL;
 	}
-	leader = BPF_CORE_READ(task, group_leader);
-	status = status_of(leader);
+	status = status_of(it.leader, signal);
 	if (!(status & 0x7f) && !cfg->watching && !cfg->choosing)
 		goto passed_over;
-	pid = number_of(leader, cfg->pid_ns);
-	watched = is_watched(cfg, pid, leader);
-	special = watched || is_chosen(cfg, task, true);
+	pid = number_of(it.leader, cfg->pid_ns, true);
+	watched = is_watched(cfg, pid, it.leader, true);
+	special = watched || is_chosen(cfg, it.task, true);
 	if (!pid || (!(status & 0x7f) && !special))
 		goto passed_over;
 
 	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched ? RARE : ENDS);
 	if (!event)
 		return 0;
-	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
+	describe(&event->process, it, pid, cfg->pid_ns, true, true);
 	event->status = status;
 	event->pad = 0;
 	end(event, watched ? RARE : ENDS);
@@ -345,31 +360,29 @@ passed_over:
 	return 0;
 }
 
-/* sched_process_exec(task, old_pid, bprm): pid, start time and pidfds stay, the program is another. */
-SEC("raw_tp/sched_process_exec")
-int on_exec(struct bpf_raw_tracepoint_args *ctx)
+/* sched_process_exec(task, old_pid, bprm), its own: pid, start time and pidfds stay, the program is another. */
+SEC("tp_btf/sched_process_exec")
+int on_exec(__u64 *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct task_struct *task = (struct task_struct *)ctx->args[0];
-	struct linux_binprm *program = (struct linux_binprm *)ctx->args[2];
-	struct task_struct *leader;
+	struct known it = acquaint((struct task_struct *)ctx[0], true);
+	const char *file = ((struct linux_binprm *)ctx[2])->filename;
 	struct kd_exec *event;
 	bool watched;
 	__u32 pid;
 
 	if (!cfg)
 		return 0;
-	leader = BPF_CORE_READ(task, group_leader);
-	pid = number_of(leader, cfg->pid_ns);
+	pid = number_of(it.leader, cfg->pid_ns, true);
 	if (!pid)
 		return 0;
-	watched = is_watched(cfg, pid, leader);
+	watched = is_watched(cfg, pid, it.leader, true);
 
 	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched ? RARE : BULK);
 	if (!event)
 		return 0;
-	describe(&event->process, task, leader, pid, cfg->pid_ns, true);
-	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), BPF_CORE_READ(program, filename)) < 0)
+	describe(&event->process, it, pid, cfg->pid_ns, true, true);
+	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), file) < 0)
 		event->file[0] = 0;
 	end(event, watched ? RARE : BULK);
 	return 0;
@@ -390,28 +403,28 @@ SEC("raw_tp/mark_victim")
 int on_oom(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct task_struct *victim, *leader;
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct known victim, trigger = acquaint(task, false);
 	struct kd_oom *event;
 	__u32 pid;
 
 	if (!cfg)
 		return 0;
 	if (bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj))
-		victim = (struct task_struct *)ctx->args[0];
+		victim = acquaint((struct task_struct *)ctx->args[0], false);
 	else
-		victim = condemned_with((int)ctx->args[0]);
-	leader = BPF_CORE_READ(victim, group_leader);
-	pid = number_of(leader, cfg->pid_ns);
+		victim = acquaint(condemned_with((int)ctx->args[0]), false);
+	pid = number_of(victim.leader, cfg->pid_ns, false);
 	if (!pid)
 		return 0;
 
-	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader) ? KD_WATCHED : 0, RARE);
+	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, victim.leader, false) ? KD_WATCHED : 0, RARE);
 	if (!event)
 		return 0;
-	describe(&event->victim, victim, leader, pid, cfg->pid_ns, false);
-	describe_current(&event->trigger, cfg->pid_ns);
-	measure(event, victim);
-	find_limit(event, (struct task_struct *)bpf_get_current_task(), victim);
+	describe(&event->victim, victim, pid, cfg->pid_ns, false, false);
+	describe(&event->trigger, trigger, number_of(trigger.leader, cfg->pid_ns, false), cfg->pid_ns, true, false);
+	measure(event, victim.task);
+	find_limit(event, task, victim.task);
 	end(event, RARE);
 	return 0;
 }
@@ -424,7 +437,8 @@ int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
 	struct cgroup_root *root = BPF_CORE_READ(cgroup, root);
-	struct cgroup_subsys_state *memory = memory_of((struct task_struct *)bpf_get_current_task());
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct cgroup_subsys_state *memory = memory_of(BPF_CORE_READ(task, cgroups));
 	struct kd_cgroup *event;
 
 	if (!configuration())

@@ -84,7 +84,7 @@ static __always_inline struct cgroup_subsys_state *full_above(struct cgroup_subs
 static __always_inline void find_limit(struct kd_oom *event, struct task_struct *trigger,
 				       struct task_struct *task)
 {
-	struct cgroup_subsys_state *victim = memory_of(task), *limited = NULL, *above = victim;
+	struct cgroup_subsys_state *victim = memory_of(BPF_CORE_READ(task, cgroups)), *limited = NULL, *above = victim;
 
 	event->limit_cgroup_id = 0;
 	event->limit = 0;
@@ -93,7 +93,7 @@ static __always_inline void find_limit(struct kd_oom *event, struct task_struct 
 	if (bpf_core_field_exists(((struct mem_cgroup *)0)->oom_lock))
 		limited = locked_above(victim);
 	else
-		limited = full_above(memory_of(trigger), victim);
+		limited = full_above(memory_of(BPF_CORE_READ(trigger, cgroups)), victim);
 	for (int level = 0; level < MEMORY_LEVELS && !limited && above; level++) {
 		if (over_its_limit(above))
 			limited = above;

@@ -67,4 +67,4 @@ def test_a_field_or_flag_that_they_do_not_know_is_named() -> None:
 
 def test_the_programs_have_one_for_each_of_the_cores_tracepoints(pytestconfig: pytest.Config) -> None:
     core = (Path(pytestconfig.rootpath) / "agent/bpf/killdeer.bpf.c").read_text()
-    assert set(PROGRAMS.values()) == set(re.findall(r'SEC\("raw_tp/(\w+)"\)', core))
+    assert set(PROGRAMS.values()) == set(re.findall(r'SEC\("(?:raw_tp|tp_btf)/(\w+)"\)', core))

@@ -60,6 +60,10 @@ def test_v1_counts_in_the_memory_hierarchy_and_knows_no_limit_reached(tmp_path: 
     )
 
 
+def test_v1_tells_no_cgroup_of_a_process_on_its_way_out(tmp_path: Path) -> None:
+    assert host(tmp_path, V1, "4:memory:/\n").cgroup_of(7) == ""
+
+
 def test_a_cgroup_without_the_controller_is_passed_over(tmp_path: Path) -> None:
     counts = host(tmp_path, V2, "0::/app.slice/app.service\n")
     v2(tmp_path, "app.slice")

@@ -6,8 +6,8 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "973cf6fb023c0e254ffcb68d637b914bff5e71449631fabf13e357cf88d81335"
-OBJECT: Final = "cc70e4213b8243c9059c59b5527625f19e933d015a1bcaa4a9d7070ca4d39c27"
+SOURCES: Final = "0d8eb33f9200b8f1086d73b0067e217908adecf924a689098e00c73a92a521c6"
+OBJECT: Final = "ca3a0f68496ccc43a7bb6d484fa09d7e69a26e1f9052c6049eddcfd6b0ffdab5"
 
 SIGNAL: Final = 1
 EXIT: Final = 2

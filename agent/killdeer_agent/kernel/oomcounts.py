@@ -40,10 +40,11 @@ class OomCounts:
         return self._hierarchy is not None
 
     def cgroup_of(self, pid: int) -> str:
-        """Its path where memory is counted; empty where that cannot be told."""
+        """Its path where memory is counted; empty where that cannot be told, and for the root, which counts nothing
+        and where on v1 a process seems to be that is on its way out, by the OOM killer too."""
         if self._hierarchy is None:
             return ""
-        return path_in(lines_of(self._proc, pid), self._hierarchy.controller)
+        return path_in(lines_of(self._proc, pid), self._hierarchy.controller).removesuffix("/")
 
     def read(self, cgroup: str) -> tuple[Count, ...]:
         """Of this cgroup and those above it, as far as there are counters; the root has none."""

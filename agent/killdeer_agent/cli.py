@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     halt.add_argument("--reason", default="")
     _verb(verbs, "rearm", _rearm, "lift a halt that was set on this host")
     _verb(verbs, "revert", _revert, "resume what a dead agent left paused (the unit's ExecStopPost=)")
+    reload = verbs.add_parser("reload", help="systemctl reload killdeer-agent does this (the unit's ExecReload=)")
+    reload.set_defaults(alone=_reload)
     install.register(verbs)
     guard = verbs.add_parser("guard", help="the host's own rules")
     test = _verb(
@@ -158,6 +160,19 @@ def _revert(config: Config, arguments: argparse.Namespace) -> int:
     log_to_stdout(config.log_level)
     # A live agent reverts by itself: that its journal is held is no failure of the second line.
     return 1 if revert_open(config) == 1 else 0
+
+
+def _reload(_arguments: argparse.Namespace) -> int:
+    """With no configuration of its own: whether the new one is any good is the agent's to say."""
+    import os
+
+    from killdeer.reloads import NotReloaded, reload
+
+    try:
+        notice = reload(os.environ, "killdeer-agent")
+    except NotReloaded as no:
+        return _said(str(no))
+    return _told(notice or "reloaded")
 
 
 def _guard_test(config: Config, arguments: argparse.Namespace) -> int:

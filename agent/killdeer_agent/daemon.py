@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from killdeer.reloads import Word
 from killdeer.service import Notifier, set_log_level
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectResponse, EvidenceLevel, Heartbeat
@@ -119,6 +120,7 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._collector.start(self._seen, self._told)
         self._notifier = Notifier()
+        self._word = Word()
 
     async def serve(self) -> int:
         self._take_guard(read_guard(self._config))
@@ -232,13 +234,14 @@ class Agent:
 
     def _reload(self) -> None:
         """All or nothing; but a guard that cannot be used allows nothing from now on (rule R29)."""
+        begun_ns, problem = clock.boot_ns(), ""
         guard = read_guard(self._config)
         try:
             plan = reloading.plan(self._config, self._reread, guard)
             self._collector.choose(plan.config.evidence.told)  # the one part that may fail, so the first
         except (ReloadRefused, OSError) as refusal:
-            self._notice = f"its reload was refused: {refusal}"
-            log.error("reload_refused", problem=str(refusal), remedy=reloading.MEND)
+            problem, self._notice = str(refusal), f"its reload was refused: {refusal}"
+            log.error("reload_refused", problem=problem, remedy=reloading.MEND)
             if guard.problem:
                 self._take_guard(guard)
         else:
@@ -249,6 +252,7 @@ class Agent:
             if plan.waiting:
                 log.warning("reload_waits", keys=plan.waiting, remedy="restart the agent")
         self._notifier.say(STATUS=self._standing)
+        self._word.say(begun_ns=begun_ns, problem=problem, notice="" if problem else self._notice)
 
     def _take_guard(self, guard: Guard, labels: Mapping[str, str] | None = None) -> None:
         if guard.problem:

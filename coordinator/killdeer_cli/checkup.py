@@ -8,7 +8,7 @@ from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.agent_pb2 import EVIDENCE_LEVEL_BPF
 from killdeer.version import VERSION
 from killdeer.wording import counted
-from killdeer_cli.text import size
+from killdeer_cli.text import moment, size
 from killdeer_client.client import QUICK_S, Coordinator
 from killdeer_client.contexts import Context
 from killdeer_client.errors import ClientError
@@ -53,7 +53,7 @@ def certificate(context: Context, now_s: float) -> Finding:
     enough = left_s >= min(EXPIRES_SOON_DAYS * DAY_S, (me.ends_s - me.begins_s) / 5)
     left = f"{left_s // DAY_S:.0f} days" if left_s >= 3 * DAY_S else f"{left_s // 3_600:.0f} hours"
     fact = f"you are {me.name} ({', '.join(me.roles) or 'no role'}), for {left} more"
-    remedy = f"have another issued before it ends: killdeer-coordinator init --operator {me.name} …"
+    remedy = f"have another issued before it ends: killdeer-coordinator operator create {me.name} --role …"
     return Finding(name="certificate", ok=enough, fact=fact, remedy=remedy)
 
 
@@ -105,7 +105,7 @@ def _coordinator(answer: Answer, alone: bool) -> Iterator[Finding]:
         fact=_apart(answer.apart_ms) if status.unix_ms else "it does not tell its time",
         remedy="timedatectl set-ntp true, on whichever is wrong; leases do not rest on it, records do",
     )
-    held = f"{size(status.store_bytes)}, {counted(status.evidence_rows, 'piece')} of evidence"
+    held = f"{size(status.store_bytes)}, {evidence_kept(status)}"
     yield Finding(
         name="store",
         ok=status.store_ok,
@@ -116,6 +116,13 @@ def _coordinator(answer: Answer, alone: bool) -> Iterator[Finding]:
     for notice in status.notices:
         remedy = "mend what it names, then reload or restart that daemon"
         yield Finding(name="notice", ok=False, fact=" ".join(notice.split()), remedy=remedy)
+
+
+def evidence_kept(status: o.GetStatusResponse) -> str:
+    """How much, since when, and for how long any is kept."""
+    held = f"{counted(status.evidence_rows, 'piece')} of evidence"
+    since = f" since {moment(status.evidence_since_unix_ms)}" if status.evidence_since_unix_ms else ""
+    return f"{held}{since} (kept for {counted(status.retention_days, 'day')})" if status.retention_days else held
 
 
 def _apart(ms: int) -> str:

@@ -1,10 +1,13 @@
 """`killdeer status`: may anything run now, and does the coordinator feel well?"""
 
+import time
+
 import typer
 from rich.text import Text
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.wording import counted
+from killdeer_cli.checkup import certificate, evidence_kept
 from killdeer_cli.screen import AsJson, connected, print_json, say
 from killdeer_cli.text import moment, size
 from killdeer_cli.verbs import Verb, application
@@ -23,6 +26,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     for line in _lines(response):
         say(line)
+    mine = certificate(context, time.time())
+    if not mine.ok and not mine.needed:  # it was good for this answer, and is not for much longer
+        say(_notice(f"{mine.fact}: {mine.remedy}"))
     production = " (production)" if context.production else ""
     roles = f" ({', '.join(response.roles)})" if response.roles else ""
     version = f", coordinator {response.version}" if response.version else ""
@@ -46,7 +52,7 @@ def _lines(status: o.GetStatusResponse) -> list[Text]:
         hosts += f", {status.hosts_quarantined:,} quarantined (see: killdeer hosts)"
     lines.append(Text(hosts))
     lines.append(Text(f"runs       {status.runs_active:,} active; {counted(status.permits_held, 'permit')} held"))
-    store = f"{size(status.store_bytes)}, {counted(status.evidence_rows, 'piece')} of evidence"
+    store = f"{size(status.store_bytes)}, {evidence_kept(status)}"
     store += f", {counted(status.position.length, 'audit entry', 'audit entries')}"
     if status.store_ok:
         lines.append(Text(f"store      {store}"))
@@ -56,5 +62,8 @@ def _lines(status: o.GetStatusResponse) -> list[Text]:
                 "store      ", ("not usable", "red"), f": {status.store_detail or 'no reason given'}; {store}"
             )
         )
-    lines += [Text.assemble(("notice", "yellow"), f"     {' '.join(notice.split())}") for notice in status.notices]
-    return lines
+    return [*lines, *map(_notice, status.notices)]
+
+
+def _notice(text: str) -> Text:
+    return Text.assemble(("notice", "yellow"), f"     {' '.join(text.split())}")

@@ -3,6 +3,7 @@
 A backup is taken while the coordinator runs. A restored one is older than what agents and people have seen, and
 nobody can know by how much; so a restore leaves a position beside the store that the store does not contain, and
 the coordinator that starts on it latches its halt (rule R22), whether or not an agent is there to say the same.
+Whom the store has forgotten to have been removed is known beside it, or has to be said.
 """
 
 import io
@@ -13,6 +14,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,14 +24,18 @@ from urllib.parse import quote
 
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer.version import VERSION
+from killdeer_coordinator import removals
 from killdeer_coordinator.config import Config
+from killdeer_coordinator.core.books import RemovalRow
 from killdeer_coordinator.outside import FILE_NAME, Outside, sync
+from killdeer_coordinator.removals import Removals
 from killdeer_coordinator.store.sqlite import lock_directory
 from killdeer_coordinator.store.store import Store
 
 FORMAT: Final = 1
 DATABASE: Final = "killdeer.db"
 ABOUT: Final = "about.json"
+BESIDE: Final = (FILE_NAME, removals.FILE_NAME)
 _STAGE = "restoring"
 _MOST_ABOUT = 64 * 1024
 # As long as the coordinator itself waits for a lock.
@@ -57,10 +63,10 @@ def back_up(config: Config, file: Path) -> Made:
         raise BackupError(f"cannot back up {database}: it is not there; --config says which coordinator's")
     if file.exists():
         raise BackupError(f"cannot write {file}: it is there already; name another file")
-    Outside(config.state).load()  # what cannot be read would be no use to whoever restores it
-    beside = config.state / FILE_NAME
+    Outside(config.state).load(), Removals(config.state)  # what cannot be read is of no use to whoever restores it
+    beside = {name: config.state / name for name in BESIDE}
     try:
-        kept = beside.read_bytes() if beside.exists() else None
+        kept = {name: path.read_bytes() for name, path in beside.items() if path.exists()}
         with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".killdeer-backup-") as folder:
             copy = Path(folder) / DATABASE
             entries = _copied(database, copy)
@@ -69,8 +75,8 @@ def back_up(config: Config, file: Path) -> Made:
             with whole.open("wb") as out:
                 with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
                     _add(archive, ABOUT, json.dumps(about).encode())
-                    if kept is not None:
-                        _add(archive, FILE_NAME, kept)
+                    for name, content in kept.items():
+                        _add(archive, name, content)
                     archive.add(copy, DATABASE, filter=_plain)
                 out.flush()
                 os.fsync(out.fileno())
@@ -85,15 +91,23 @@ def back_up(config: Config, file: Path) -> Made:
     return Made(file=file, octets=file.stat().st_size, entries=entries)
 
 
-def restore(config: Config, file: Path) -> Made:
-    """Into a state directory without a store. Raises BackupError, StoreError, OutsideError; then none is there."""
+def restore(config: Config, file: Path, removed: Sequence[str] | None = None) -> Made:
+    """Into a state directory without a store; what lies beside one there counts. `removed`: who was removed after
+    the backup, all that anybody knows of; None: it lies there. Raises BackupError, StoreError, OutsideError; then
+    no store is there."""
     _refuse_elsewhere(config, "restore")
     state = config.state
-    for name in (DATABASE, FILE_NAME):
-        if (state / name).exists():
-            raise BackupError(
-                f"cannot restore into {state}: {name} is there; stop the coordinator and move what is in it away"
-            )
+    if there := sorted(path.name for path in state.glob(f"{DATABASE}*")):
+        raise BackupError(
+            f"cannot restore into {state}: {', '.join(there)} is there; stop the coordinator and move every "
+            f"{DATABASE}* away, but not {' and '.join(BESIDE)}"
+        )
+    if removed is None and not (state / removals.FILE_NAME).exists():
+        raise BackupError(
+            f"cannot restore into {state}: {removals.FILE_NAME} is not there, so nobody knows which hosts were "
+            "removed after the backup, and they would be served again; put that of the lost state directory there, "
+            "or name them: --removed HOST, or --none-removed"
+        )
     lock = lock_directory(state)
     stage = state / _STAGE
     try:
@@ -102,7 +116,8 @@ def restore(config: Config, file: Path) -> Made:
         try:
             _unpack(file, stage)
             entries = _checked(stage, file)
-            halts, _ = Outside(stage).load()
+            halts, gone = Outside(stage).load()[0].union(Outside(state).load()[0]), Removals(state)
+            gone.keep((*Removals(stage).all(), *_named(removed or ())))
             # First: a store without it might be taken for one that has lost nothing.
             Outside(state).keep(halts, StorePosition(length=entries + 1, head=secrets.token_hex(32)))
             (stage / DATABASE).rename(state / DATABASE)
@@ -122,12 +137,13 @@ def restore(config: Config, file: Path) -> Made:
 def _refuse_elsewhere(config: Config, verb: str) -> None:
     if not config.store:
         return
-    beside = config.state / FILE_NAME
+    beside = " and ".join(str(config.state / name) for name in BESIDE)
     how = {
         "back up": f"pg_dump --format=custom --file=killdeer.dump '{config.store}', and copy {beside} of each "
         "coordinator",
         "restore": f"stop every coordinator, pg_restore --clean --dbname='{config.store}' killdeer.dump, and leave "
-        f"each coordinator's {beside} as it is: by that it notices the restore, and halts the fleet",
+        f"each coordinator's {beside} as they are: by these it notices the restore, halts the fleet, and goes on "
+        "refusing who was removed",
     }
     raise BackupError(f"cannot {verb} {config.store}: the store is PostgreSQL's to keep; {how[verb]}")
 
@@ -153,7 +169,7 @@ def _unpack(file: Path, stage: Path) -> None:
                 f"cannot restore {file}: it has format {about.get('format')!r}, this version knows {FORMAT}; use "
                 f"Killdeer {about.get('version', 'unknown')}, which made it, or a later one"
             )
-        for name in (DATABASE, FILE_NAME):
+        for name in (DATABASE, *BESIDE):
             member = _member(archive, name)
             if member is None:
                 if name == DATABASE:
@@ -193,6 +209,12 @@ def _checked(stage: Path, file: Path) -> int:
         return store.read().position.length
     finally:
         store.close()
+
+
+def _named(hosts: Sequence[str]) -> Iterator[RemovalRow]:
+    now_ms = int(datetime.now(UTC).timestamp() * 1_000)
+    for host in hosts:
+        yield RemovalRow(host=host, at_ms=now_ms, who="restore", why="removed after the backup, as was said then")
 
 
 def _own(state: Path) -> None:

@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from killdeer.output import quietly
 from killdeer_coordinator import config as configuration
@@ -17,6 +18,9 @@ from killdeer_coordinator import pki, rotation, tokens
 from killdeer_coordinator.config import Config, ConfigError
 from killdeer_coordinator.example import example_toml
 from killdeer_coordinator.keyring import PUBLIC, Keyring, KeyringError
+
+if TYPE_CHECKING:
+    from killdeer_coordinator.backup import Made
 
 DONE, REFUSED = 0, 2
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = verbs.add_parser("run", help="run the coordinator", description="Run the coordinator in the foreground.")
     run.add_argument("--config", type=Path, default=configuration.DEFAULT_FILE, help="default: %(default)s")
+    verbs.add_parser("reload", help="systemctl reload killdeer-coordinator does this (the unit's ExecReload=)")
     tokens.add_parser(verbs)
     rotation.add_parser(verbs)
     operator = verbs.add_parser("operator", help="operators' certificates")
@@ -96,7 +101,22 @@ def _parser() -> argparse.ArgumentParser:
         "restore",
         help="a backup, into a state directory without a store; the fleet is halted when the coordinator starts",
         description="Put back what `backup` wrote. What was permitted since then is not in it: so the coordinator "
-        "that starts on it halts the fleet until `killdeer rearm`.",
+        "that starts on it halts the fleet until `killdeer rearm`. outside.json and removed.json count beside "
+        "those in the backup, where they are in the state directory still.",
+    )
+    since = restore.add_mutually_exclusive_group()
+    since.add_argument(
+        "--removed",
+        action="append",
+        metavar="HOST",
+        help="a host that was removed after the backup, where removed.json is lost; may be given again",
+    )
+    since.add_argument(
+        "--none-removed",
+        action="store_const",
+        const=[],
+        dest="removed",
+        help="no host was, where removed.json is lost",
     )
     for verb in (backup, restore):
         verb.add_argument("file", type=Path, metavar="FILE")
@@ -123,27 +143,45 @@ def _run(options: argparse.Namespace) -> int:
     return REFUSED
 
 
+def _reload(_options: argparse.Namespace) -> int:
+    from killdeer.reloads import NotReloaded, reload
+
+    try:
+        notice = reload(os.environ, "killdeer-coordinator")
+    except NotReloaded as no:
+        sys.stderr.write(f"{no}\n")
+        return REFUSED
+    _print(notice or "reloaded")
+    return DONE
+
+
 def _backup(options: argparse.Namespace) -> int:
-    return _kept(options, "back_up", "{file}: {size:,} bytes, {entries:,} entries of the audit log")
+    from killdeer_coordinator.backup import back_up
+
+    return _kept(options, back_up, "{file}: {size:,} bytes, {entries:,} entries of the audit log")
 
 
 def _restore(options: argparse.Namespace) -> int:
+    from killdeer_coordinator.backup import restore
+
+    for host in options.removed or ():
+        pki.check_host(host)
     said = (
         "restored {file}: {entries:,} entries of the audit log. The fleet is halted once the coordinator starts; "
         "look at `killdeer status`, `killdeer hosts` and `killdeer permits`, then: killdeer rearm --reason …"
     )
-    return _kept(options, "restore", said)
+    return _kept(options, partial(restore, removed=options.removed), said)
 
 
-def _kept(options: argparse.Namespace, verb: Literal["back_up", "restore"], said: str) -> int:
+def _kept(options: argparse.Namespace, act: "Callable[[Config, Path], Made]", said: str) -> int:
     config = configuration.load(options.config)
-    from killdeer_coordinator import backup
+    from killdeer_coordinator.backup import BackupError
     from killdeer_coordinator.outside import OutsideError
     from killdeer_coordinator.store.errors import StoreError
 
     try:
-        made = (backup.back_up if verb == "back_up" else backup.restore)(config, options.file)
-    except (backup.BackupError, OutsideError, StoreError) as problem:
+        made = act(config, options.file)
+    except (BackupError, OutsideError, StoreError) as problem:
         sys.stderr.write(f"{problem}\n")
         return REFUSED
     _print(said.format(file=made.file, size=made.octets, entries=made.entries))
@@ -251,6 +289,7 @@ def _print(text: str) -> None:
 _VERBS = {
     "init": _init,
     "run": _run,
+    "reload": _reload,
     "token": tokens.create,
     "operator": _operator,
     "ca": rotation.run,

@@ -6,9 +6,12 @@ import os
 import secrets
 import signal
 import socket
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -19,14 +22,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from killdeer.reloads import Word, boot_ns
 from killdeer.service import Notifier, log_to_stdout, set_log_level
 from killdeer.v1 import join_pb2, operator_pb2
 from killdeer.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from killdeer.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from killdeer.v1.process_pb2 import StorePosition
-from killdeer_coordinator import reloading
+from killdeer_coordinator import endings, reloading
 from killdeer_coordinator.config import Address, Config, ConfigError
+from killdeer_coordinator.core.allowance import configured
+from killdeer_coordinator.core.books import Decide
 from killdeer_coordinator.core.coordinator import Core
+from killdeer_coordinator.core.joining import still_removed
 from killdeer_coordinator.core.words import Operator, Started, Stop, Tick, Woken
 from killdeer_coordinator.edges import agents
 from killdeer_coordinator.edges.agents import Agents
@@ -46,7 +53,8 @@ from killdeer_coordinator.edges.options import (
     server_credentials,
 )
 from killdeer_coordinator.edges.probes import Probes
-from killdeer_coordinator.outside import FILE_NAME, Outside
+from killdeer_coordinator.outside import FILE_NAME, Outside, OutsideError
+from killdeer_coordinator.removals import Removals, missing
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError
@@ -61,8 +69,9 @@ DRAIN_S = 3.0
 # How long the store may take for what it was asked before this coordinator listens, and before it ends.
 SETTLE_S = 3.0
 RETAIN_EVERY_S = 3_600
-# Renewing the coordinator's own takes a person.
-CERTIFICATE_SOON_DAYS = 30
+RECORD_AGAIN_S = 1.0
+COMPARE_EVERY_S = 5.0
+NOT_RECORDED = "the limits of coordinator.toml hold; the audit log has them once it is back"
 # Where others share the store, those who follow the evidence here have it from there.
 PUBLISH_EVERY_S = 0.5
 PUBLISHED_MOST = 1_000
@@ -102,7 +111,8 @@ class Coordinator:
         self._commands = dict(config.commands)  # shared with those who run them
         self._outside = Outside(config.state)
         self._halts, self._position = self._outside.load()
-        self._store = AsyncStore(Store.open(config.store_url, limits=config.limits))
+        self._removals = Removals(config.state)
+        self._store = AsyncStore(Store.open(config.store_url, limits=config.limits, removals=self._removals))
         self._shell = Shell(Core())
         self._authority = (
             Authority(config.ca, config.ca_key, config.certificates_ms) if config.listen_join is not None else None
@@ -113,9 +123,12 @@ class Coordinator:
         self._probes = Probes(self._commands, config.secrets)
         self._deeds = Deeds(self._commands, config.secrets)
         self._stopping = asyncio.Event()
+        self._unrecorded: deque[Decide] = deque([configured(config.name, config.limits)])  # of its configuration
+        self._recording = asyncio.Event()
         self._retaining = asyncio.Event()  # how long evidence is kept has changed
         self._servers: list[tuple[grpc.aio.Server, health_aio.HealthServicer]] = []
         self._notifier = Notifier()
+        self._word = Word()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listens only once the core knows the halts and the books."""
@@ -133,6 +146,7 @@ class Coordinator:
         )
         self._shell.connect(ways)
         try:
+            await self._compare_removals()
             books = await self._store.read()
         except StoreError as error:
             log.error("store_failed", why=str(error), remedy="nothing is granted until it is back")
@@ -176,23 +190,28 @@ class Coordinator:
 
     def _chores(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """None of them ends by itself."""
-        alone = [self._tick, self._retain]
+        alone = [self._tick, self._retain, self._record, self._compare]
         return [*alone, self._listen_to_others, self._publish] if self._config.store else alone
 
     def _reload(self) -> None:
         """All or nothing. What is in flight beyond a lower limit is not touched; nothing is granted until it is
         under it."""
+        begun_ns = boot_ns()
         try:
             plan = reloading.plan(self._config, self._reread())
         except ConfigError as fault:
             self._notice = f"the coordinator's reload was refused: {fault}"
             log.error("reload_refused", problem=str(fault), remedy=reloading.MEND)
             self._notifier.say(STATUS=" ".join(self._notice.split()))
+            self._word.say(begun_ns=begun_ns, problem=str(fault))
             return
         before, self._config, self._notice = self._config, plan.config, plan.notice
         self._notifier.say(STATUS=self._notice)
         set_log_level(plan.config.log_level)
         self._store.limit(plan.config.limits)
+        if "limits" in plan.changed:
+            self._unrecorded.append(configured(plan.config.name, plan.config.limits, before.limits))
+            self._recording.set()
         self._commands.clear()
         self._commands.update(plan.config.commands)
         self._retaining.set()
@@ -200,6 +219,7 @@ class Coordinator:
         if plan.waiting:
             log.warning("reload_waits", keys=plan.waiting, remedy="restart the coordinator")
         self._look_for_commands()
+        self._word.say(begun_ns=begun_ns, notice=plan.notice)
 
     def _look_for_commands(self) -> None:
         for name, words in self._commands.items():
@@ -281,25 +301,25 @@ class Coordinator:
         return [join_pb2.DESCRIPTOR.services_by_name["JoinService"].full_name]
 
     def _add_operators(self, server: grpc.aio.Server) -> list[str]:
-        operators = Operators(self._asks, self._store, self._feed, self._witnesses, self._notices)
+        operators = Operators(
+            self._asks,
+            self._store,
+            self._feed,
+            self._witnesses,
+            self._notices,
+            lambda: self._config.retention_days,
+        )
         add_OperatorServiceServicer_to_server(operators, server)
         return [operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name]
 
     def _notices(self) -> list[str]:
-        return [notice for notice in (self._notice, self._ending()) if notice]
-
-    def _ending(self) -> str:
-        """Of its own certificate, in time."""
-        soon = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=CERTIFICATE_SOON_DAYS)
-        try:
-            if not expired(self._config.cert, soon):
-                return ""
-        except OSError as error:
-            return f"cannot read {self._config.cert}: {error.strerror}; a restart will want it"
-        return (
-            f"the coordinator's certificate ends within {CERTIFICATE_SOON_DAYS} days: move {self._config.cert} and "
-            "its key away, run killdeer-coordinator init again, and restart"
+        now_s = time.time()
+        files = (
+            (self._config.cert, partial(endings.of_coordinator, file=self._config.cert, now_s=now_s)),
+            (self._config.ca, partial(endings.of_authorities, now_s=now_s)),
         )
+        ending = [_looked_at(file, look) for file, look in files]
+        return [one for one in (self._notice, *ending, endings.of_hosts(self._agents.lives(), now_s)) if one]
 
     async def _witnesses(self) -> Mapping[str, StorePosition]:
         shown = {f"host {host}": position for host, position in self._agents.shown.items()}
@@ -348,6 +368,38 @@ class Coordinator:
                 after = found[-1].number if found else after or 0
             await asyncio.sleep(PUBLISH_EVERY_S)
 
+    async def _record(self) -> None:
+        """What is in force already goes into the audit log as soon as the store takes it."""
+        while True:
+            self._recording.clear()
+            while self._unrecorded:
+                try:
+                    await self._store.decide(self._unrecorded[0])
+                except StoreError as error:
+                    log.error("store_failed", why=str(error), remedy=NOT_RECORDED)
+                    await asyncio.sleep(RECORD_AGAIN_S)
+                else:
+                    self._unrecorded.popleft()
+            await self._recording.wait()
+
+    async def _compare(self) -> None:
+        while True:
+            await asyncio.sleep(COMPARE_EVERY_S)
+            with suppress(StoreError):
+                await self._compare_removals()
+
+    async def _compare_removals(self) -> None:
+        """What is known beside the store, and not in it, is put back; until then it holds all the same. What other
+        coordinators did is kept here, too. Raises StoreError."""
+        stored = await self._store.ask(Store.removals)
+        try:
+            await asyncio.to_thread(self._removals.keep, stored)
+        except OutsideError as error:
+            log.error("removals_not_kept", why=str(error))
+        if lost := missing(self._removals.all(), stored):
+            committed = await self._store.decide(still_removed(lost))
+            log.warning("removals_put_back", hosts=committed.answer)
+
     async def _retain(self) -> None:
         while True:
             try:
@@ -358,6 +410,13 @@ class Coordinator:
                 async with asyncio.timeout(RETAIN_EVERY_S):
                     await self._retaining.wait()
             self._retaining.clear()
+
+
+def _looked_at(file: Path, look: Callable[[bytes], str]) -> str:
+    try:
+        return look(file.read_bytes())
+    except (OSError, ValueError) as error:
+        return f"cannot read {file}: {error}; a restart will want it"
 
 
 def _token(config: Config) -> str:

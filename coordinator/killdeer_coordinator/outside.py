@@ -6,6 +6,7 @@ it is told: merging and comparing are the core's.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
@@ -60,20 +61,23 @@ class Outside:
             "halts": MessageToDict(halts.to_wire(), preserving_proto_field_name=True),
             "position": MessageToDict(position, preserving_proto_field_name=True),
         }
-        new = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-            sync(self._path.parent)
-        except OSError as cause:
-            raise OutsideError(
-                f"cannot write {self._path}: {cause.strerror}; look at its disk's space and mode"
-            ) from cause
+        put_whole(self._path, document)
+
+
+def put_whole(path: Path, document: Mapping[str, object]) -> None:
+    """As JSON; durable when it returns. Raises OutsideError; then the old content stands."""
+    new = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync(path.parent)
+    except OSError as cause:
+        raise OutsideError(f"cannot write {path}: {cause.strerror}; look at its disk's space and mode") from cause
 
 
 def sync(directory: Path) -> None:

@@ -189,7 +189,7 @@ def test_sizes_are_told(store: Store) -> None:
     assert store.sizes().evidence_rows == 0
     store.append_events("alpha", [exit_of(1), exit_of(2)])
     sizes = store.sizes()
-    assert (sizes.evidence_rows, sizes.audit_length) == (2, 3)
+    assert (sizes.evidence_rows, sizes.evidence_since_ms, sizes.audit_length) == (2, NOW_MS, 3)
     assert sizes.store_bytes > 4096
 
 

@@ -17,9 +17,12 @@ from killdeer_coordinator.core.books import (
     HostRow,
     PutHost,
     PutToken,
+    RemovalRow,
     TokenRow,
 )
 from killdeer_coordinator.core.refusal import Refused
+from killdeer_coordinator.outside import OutsideError
+from killdeer_coordinator.removals import Removals, missing
 from killdeer_coordinator.store import Store, StoreFailure
 from tests.support.rows import NOW_MS, SetClock, putting
 
@@ -174,3 +177,70 @@ def test_a_command_changes_no_store_of_another_revision(durable_url: str) -> Non
     database.close()
     with pytest.raises(StoreFailure, match="it is at revision 0002"):
         Store.beside(durable_url)
+
+
+# --- removals beside the store -------------------------------------------------------------------------------
+
+
+def test_what_is_removed_is_beside_the_store_before_it_is_in_it(
+    store_url: str, clock: SetClock, tmp_path: Path
+) -> None:
+    beside = Removals(tmp_path / "state")
+    store = Store.open(store_url, clock=clock, removals=beside)
+    store.decide(putting(PutHost(HostRow(host="web-1", labels={}))))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "removed.new").mkdir()  # it cannot be written
+    with pytest.raises(StoreFailure, match=r"cannot write .*removed\.json"):
+        store.decide(joining.removed("web-1", "eve", "stolen"))
+    assert (store.removal_of("web-1"), beside.all(), store.read().hosts["web-1"].removed) == (None, (), False)
+    (tmp_path / "state" / "removed.new").rmdir()
+    store.decide(joining.removed("web-1", "eve", "stolen"))
+    assert Removals(tmp_path / "state").all() == (store.removal_of("web-1"),) == tuple(store.removals())
+    store.close()
+
+
+def test_a_removal_beside_the_store_that_is_later_than_the_stores_holds_for_every_decision(
+    store_url: str, clock: SetClock, tmp_path: Path
+) -> None:
+    beside = Removals(tmp_path / "state")
+    store = Store.open(store_url, clock=clock, removals=beside)
+    create(store)
+    store.decide(joining.joined(HASH, certificate()))
+    admitted = admit("web-1", Hello(host="web-1"), "s", 3_000, Halts(), 0, serial="c1")
+    assert not isinstance(store.decide(admitted).answer, Untrusted)
+    beside.keep([RemovalRow(host="web-1", at_ms=NOW_MS + 1, who="eve", why="stolen")])
+    assert isinstance(store.decide(admitted).answer, Untrusted)
+    assert store.certificates_of("web-1") == ()
+    assert store.removals() == [], "the store itself does not know of it"
+
+    lost = missing(beside.all(), store.removals())
+    assert store.decide(joining.still_removed(lost)).answer == ("web-1",)
+    assert missing(beside.all(), store.removals()) == ()
+    # Whoever joins again after it is good again.
+    clock.now_ms += 60_000
+    store.decide(joining.forgotten("web-1", 3_000))
+    other = joining.hash_of("other")
+    store.decide(joining.created(other, "web-1", 900_000, "ada"))
+    store.decide(joining.joined(other, certificate("c2")))
+    again = admit("web-1", Hello(host="web-1"), "s", 3_000, Halts(), 0, serial="c2")
+    assert not isinstance(store.decide(again).answer, Untrusted)
+    store.close()
+
+
+def test_of_each_host_the_latest_removal_is_kept_and_nothing_is_written_twice(tmp_path: Path) -> None:
+    removals, first = Removals(tmp_path), RemovalRow(host="web-1", at_ms=5, who="eve", why="stolen")
+    removals.keep([])
+    assert (tmp_path / "removed.json").exists(), "that it is there says that nobody is missing"
+    removals.keep([first, replace(first, at_ms=4, who="ada")])
+    assert removals.of("web-1") == first
+    written = (tmp_path / "removed.json").stat()
+    removals.keep([replace(first, at_ms=5, who="ada")])
+    assert (tmp_path / "removed.json").stat().st_ino == written.st_ino
+    assert Removals(tmp_path).all() == (first,)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 2}', '{"format": 1, "removals": [{"host": "a"}]}'])
+def test_a_file_of_removals_that_cannot_be_understood_is_not_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "removed.json").write_text(text)
+    with pytest.raises(OutsideError, match=r"cannot read .*removed\.json"):
+        Removals(tmp_path)

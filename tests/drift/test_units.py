@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from killdeer.reloads import PATIENCE_S
 from killdeer_agent.cli import _parser as agent_parser
 from killdeer_agent.config import Config, Loopback, load_config
 from killdeer_agent.evidence import KEYS
@@ -24,6 +25,7 @@ from killdeer_agent.kernel import kernellog
 from killdeer_agent.kernel.collector import CollectorUnavailable, load_collector
 from killdeer_agent.kernel.units import Setting, Units, parse_unit
 from killdeer_agent.surroundings import service
+from killdeer_coordinator.cli import _parser as coordinator_parser
 from killdeer_coordinator.example import example_toml
 
 PROGRAMS = re.compile(r"/opt/killdeer/bin/killdeer-(?:agent|coordinator)\b")
@@ -163,10 +165,27 @@ def test_doctor_says_what_is_missing_in_a_unit(shipped: Path, tmp_path: Path) ->
     assert "Restart=" not in found.fact
 
 
-@pytest.mark.parametrize("key", ["ExecStart", "ExecStopPost"])
-def test_the_agents_unit_calls_verbs_that_there_are(shipped: Path, key: str) -> None:
-    (line,) = [one.value for one in service_settings(shipped / AGENT) if one.key == key]
-    agent_parser().parse_args(line.split()[1:])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (AGENT, "ExecStart"),
+        (AGENT, "ExecReload"),
+        (AGENT, "ExecStopPost"),
+        (COORDINATOR, "ExecStart"),
+        (COORDINATOR, "ExecReload"),
+    ],
+)
+def test_the_units_call_verbs_that_there_are(shipped: Path, name: str, key: str) -> None:
+    (line,) = [one.value for one in service_settings(shipped / name) if one.key == key]
+    parser = agent_parser() if name == AGENT else coordinator_parser()
+    parser.parse_args(line.split()[1:])
+
+
+@pytest.mark.parametrize("name", [AGENT, COORDINATOR])
+def test_a_reload_has_a_directory_for_its_answer_and_the_time_to_wait_for_it(shipped: Path, name: str) -> None:
+    said = {one.key: one.value for one in service_settings(shipped / name)}
+    assert said["RuntimeDirectory"]
+    assert int(said["TimeoutStartSec"].removesuffix("s")) > PATIENCE_S
 
 
 def test_what_kills_the_agent_brings_it_back(shipped: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from killdeer.v1 import operator_pb2 as o
@@ -21,8 +22,8 @@ PROGRAM = "import sys; from killdeer_coordinator.cli import main; sys.exit(main(
 HOST = "web-1"
 
 
-def said(made: Coordinator, verb: str, file: Path, code: int = 0) -> str:
-    command = [sys.executable, "-c", PROGRAM, verb, str(file), "--config", str(made.config)]
+def said(made: Coordinator, verb: str, file: Path, *options: str, code: int = 0) -> str:
+    command = [sys.executable, "-c", PROGRAM, verb, str(file), "--config", str(made.config), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_S * 3)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -64,6 +65,42 @@ def away(made: Coordinator) -> Path:
     return lost
 
 
+def store_away(made: Coordinator) -> None:
+    """The store alone is moved away."""
+    lost = made.folder / "lost"
+    lost.mkdir()
+    for path in made.state.glob("killdeer.db*"):
+        path.rename(lost / path.name)
+
+
+def remove(made: Coordinator, host: str) -> None:
+    with stub(made) as operator:
+        operator.RemoveHost(o.RemoveHostRequest(host=host, reason="its disk was stolen"))
+
+
+def known(made: Coordinator) -> str:
+    """The session of a host that has been served."""
+    with wire_agent(made, HOST) as agent:
+        agent.hello(HOST)
+        frame = agent.read("welcome")
+        assert frame is not None
+        agent.beat(1)
+        agent.read("lease_renewal")
+        return str(frame.welcome.session)
+
+
+def turned_away(made: Coordinator, session: str) -> str:
+    """Why the host is dismissed."""
+    with wire_agent(made, HOST) as agent:
+        agent.hello(HOST, session=session)
+        frame = agent.read()
+        while frame is not None and frame.HasField("halt"):
+            frame = agent.read()
+        assert frame is not None
+        assert frame.HasField("dismissal"), frame
+        return str(frame.dismissal.detail)
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Coordinator]:
     with coordinator(tmp_path, HOST) as started:
@@ -78,7 +115,7 @@ def test_r22_a_restored_store_halts_the_fleet_though_no_agent_has_seen_more(made
     assert made.stop() == 0
     away(made)
 
-    assert "killdeer rearm" in said(made, "restore", file)
+    assert "killdeer rearm" in said(made, "restore", file, "--none-removed")
     made.start()
     (halt,) = wait_until(lambda: list(status(made).halts), "the restore is noticed")
     assert halt.id.startswith("store-restored-")
@@ -106,7 +143,7 @@ def test_r22_hosts_of_a_restored_store_are_served_once_they_have_said_hello(made
         said(made, "backup", file)
     made.stop()
     away(made)
-    said(made, "restore", file)
+    said(made, "restore", file, "--none-removed")
     made.start()
     wait_until(lambda: status(made).hosts_quarantined == 1, "the host is not known to have nothing open")
     with wire_agent(made, HOST) as agent:
@@ -125,9 +162,79 @@ def test_r10_a_halt_that_was_engaged_is_engaged_after_a_restore(made: Coordinato
     said(made, "backup", file)
     made.stop()
     away(made)
-    said(made, "restore", file)
+    said(made, "restore", file, "--none-removed")
     made.start()
     assert "drill" in {halt.id for halt in status(made).halts}
+
+
+def test_a_host_that_was_removed_after_the_backup_is_not_served_by_the_restored_store(made: Coordinator) -> None:
+    session, file = known(made), made.folder / "fleet.backup"
+    said(made, "backup", file)
+    remove(made, HOST)
+    made.stop()
+    store_away(made)
+    assert "killdeer rearm" in said(made, "restore", file)
+    made.start()
+    assert "was removed by all (its disk was stolen)" in turned_away(made, session)
+    assert '"event": "removals_put_back"' in made.said
+    with stub(made) as operator:
+        entries = operator.ListAudit(o.ListAuditRequest()).entries
+    assert [(one.who, one.why) for one in entries if one.what == "host.removed"] == [
+        ("coordinator", "kept outside the store: by all: its disk was stolen")
+    ]
+    assert next(iter(status(made).halts)).id.startswith("store-restored-")
+
+
+def test_an_old_copy_of_the_database_alone_brings_no_removed_host_back(made: Coordinator) -> None:
+    session = known(made)
+    made.stop()
+    copy = (made.state / "killdeer.db").read_bytes()
+    made.start()
+    remove(made, HOST)
+    made.stop()
+    for path in made.state.glob("killdeer.db*"):
+        path.unlink()
+    (made.state / "killdeer.db").write_bytes(copy)
+    made.start()
+    assert "was removed by all" in turned_away(made, session)
+
+
+def test_where_nobody_knows_who_was_removed_the_restore_asks_for_it(made: Coordinator) -> None:
+    session, file = known(made), made.folder / "fleet.backup"
+    said(made, "backup", file)
+    made.stop()
+    away(made)
+    told = said(made, "restore", file, code=2)
+    assert "removed.json is not there" in told
+    assert "--none-removed" in told
+    assert not (made.state / "killdeer.db").exists()
+    assert "cannot " in said(made, "restore", file, "--removed", "a/b", code=2)
+    said(made, "restore", file, "--removed", HOST)
+    made.start()
+    assert "removed after the backup" in turned_away(made, session)
+
+
+def test_a_removal_that_cannot_be_kept_beside_the_store_is_none(made: Coordinator) -> None:
+    session = known(made)
+    (made.state / "removed.new").mkdir()
+    with pytest.raises(grpc.RpcError) as refused:
+        remove(made, HOST)
+    assert "removed.json" in str(refused.value)
+    (made.state / "removed.new").rmdir()
+    with wire_agent(made, HOST) as agent:
+        agent.hello(HOST, session=session)
+        assert agent.read("welcome") is not None
+    remove(made, HOST)
+    assert "was removed" in turned_away(made, session)
+
+
+def test_removals_that_cannot_be_read_keep_the_coordinator_from_starting(made: Coordinator) -> None:
+    made.stop()
+    (made.state / "removed.json").write_text("{")
+    failed = made.fails()
+    assert failed.returncode == 2
+    assert "removed.json" in failed.stderr
+    assert "whom it names would be served" in failed.stderr
 
 
 def test_a_backup_is_of_one_moment_though_decisions_go_on(made: Coordinator) -> None:
@@ -151,7 +258,7 @@ def test_a_backup_is_of_one_moment_though_decisions_go_on(made: Coordinator) -> 
     made.stop()
     away(made)
     for file in files:
-        assert "entries of the audit log" in said(made, "restore", file)
+        assert "entries of the audit log" in said(made, "restore", file, "--none-removed")
         shutil.rmtree(made.state)
 
 
@@ -186,10 +293,10 @@ def test_what_is_no_whole_backup_is_refused_and_leaves_no_store(made: Coordinato
     broken[start + 100 : end] = b"\xff" * (end - start - 100)
     for damaged in (b"", b"no backup at all", content[: start + 5_000], bytes(broken)):
         other.write_bytes(damaged)
-        assert "cannot " in said(made, "restore", other, code=2)
+        assert "cannot " in said(made, "restore", other, "--none-removed", code=2)
         assert not (made.state / "killdeer.db").exists()
         assert not (made.state / "outside.json").exists()
-    said(made, "restore", file)
+    said(made, "restore", file, "--none-removed")
 
 
 def test_nothing_else_that_is_in_the_file_is_unpacked(made: Coordinator, tmp_path: Path) -> None:
@@ -201,9 +308,14 @@ def test_nothing_else_that_is_in_the_file_is_unpacked(made: Coordinator, tmp_pat
     evil.write_text("x")
     with tarfile.open(file, "a") as archive:
         archive.add(evil, "../evil-was-here")
-    said(made, "restore", file)
+    said(made, "restore", file, "--none-removed")
     assert not (made.folder / "evil-was-here").exists()
-    assert {path.name for path in made.state.iterdir()} == {"killdeer.db", "outside.json", "coordinator.lock"}
+    assert {path.name for path in made.state.iterdir()} == {
+        "killdeer.db",
+        "outside.json",
+        "removed.json",
+        "coordinator.lock",
+    }
 
 
 def test_a_backup_of_a_coordinator_that_never_ran_is_refused(tmp_path: Path) -> None:
@@ -227,6 +339,6 @@ def test_root_restores_for_the_user_whose_directory_it_is(made: Coordinator) -> 
     away(made)
     made.state.mkdir()
     os.chown(made.state, 65_534, 65_534)
-    said(made, "restore", file)
+    said(made, "restore", file, "--none-removed")
     assert {path.stat().st_uid for path in made.state.iterdir()} == {65_534}
     shutil.rmtree(made.state)

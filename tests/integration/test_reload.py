@@ -119,6 +119,21 @@ def test_the_coordinators_limits_change_without_a_restart(running: Fleet) -> Non
     wait_until(lambda: limit(running, "in_flight") == 10, "the old one does again")
 
 
+def test_a_limit_that_a_reload_changes_is_in_the_audit_log_with_the_old_and_the_new(running: Fleet) -> None:
+    def entries() -> list[str]:
+        lines = running.killdeer("audit", "--limit", "0").out.splitlines()
+        return [line.partition("limit.configured")[2].strip() for line in lines if "limit.configured" in line]
+
+    before = (running.folder / "coordinator.toml").read_text()
+    known = len(wait_until(entries, "what it started with is on the record"))
+    assert "by coordinator.toml of coordinator: at its start: in_flight 10, per_host 5," in entries()[0]
+    reload_coordinator(running, before.replace("in_flight = 10", "in_flight = 3"))
+    wait_until(lambda: len(entries()) > known, "it is on the record")
+    assert entries()[known:] == ["in_flight  by coordinator.toml of coordinator: from 10 to 3, by a reload"]
+    reload_coordinator(running, before)
+    wait_until(lambda: len(entries()) > known + 1, "and so is the way back")
+
+
 def test_a_wrong_coordinator_toml_changes_nothing_and_status_says_so(running: Fleet) -> None:
     before = (running.folder / "coordinator.toml").read_text()
     reload_coordinator(running, before.replace("in_flight = 10", 'in_flight = "many"\nper_minute = 7'))
@@ -140,3 +155,15 @@ def test_what_wants_a_restart_of_the_coordinator_is_named(running: Fleet) -> Non
     assert "restart" in notice
     reload_coordinator(running, before)
     wait_until(lambda: not status(running)["notices"], "it is forgotten")
+
+
+def test_status_says_how_much_evidence_there_is_since_when_and_for_how_long_it_is_kept(running: Fleet) -> None:
+    before = (running.folder / "coordinator.toml").read_text()
+    said = status(running)
+    assert said["retention_days"] == 30
+    assert int(said["store_bytes"]) > 0
+    assert (int(said["evidence_rows"]) > 0) == (int(said["evidence_since_unix_ms"]) > 0)
+    assert "(kept for 30 days)" in running.killdeer("status").out
+    reload_coordinator(running, f'retention = "7d"\n{before}')
+    wait_until(lambda: status(running)["retention_days"] == 7, "the new one holds")
+    reload_coordinator(running, before)

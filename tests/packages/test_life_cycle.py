@@ -198,6 +198,23 @@ def test_a_fleet_of_one_runs_from_the_packages_and_pauses_a_victim(machine: Mach
     paused(machine)
 
 
+@pytest.mark.parametrize(("unit", "file"), [(AGENT, "agent.toml"), (COORDINATOR, "coordinator.toml")])
+def test_systemctl_reload_fails_where_the_new_configuration_is_refused(
+    machine: Machine, unit: str, file: str
+) -> None:
+    there, first = machine.root / "etc/killdeer" / file, machine.shown(unit, "MainPID")
+    good = there.read_text()
+    machine.ran("systemctl", "reload", unit)
+    there.write_text(f"log_levl = 1\n{good}")
+    assert machine.ran("systemctl", "reload", unit, code=None).code == 1
+    assert "did you mean 'log_level'?" in machine.shown(unit, "StatusText")
+    said = machine.ran("journalctl", "--unit", unit, "--output=cat").out
+    assert f"\nthe reload of {unit.removesuffix('.service')} was refused: " in said
+    there.write_text(good)
+    machine.ran("systemctl", "reload", unit)
+    assert (machine.shown(unit, "MainPID"), machine.shown(unit, "ActiveState")) == (first, "active")
+
+
 def test_an_upgrade_in_mid_pause_resumes_the_victim_and_keeps_conffiles(machine: Machine, next_agent: Path) -> None:
     struck, first = victim(machine), machine.shown(AGENT, "MainPID")
     put(machine, next_agent)

@@ -247,6 +247,27 @@ def test_removed_twice_is_removed_once() -> None:
     assert desk.audit == ["host.removed web-1 by eve"]
 
 
+def test_a_removal_that_a_restored_store_has_forgotten_is_put_back_with_its_entry() -> None:
+    desk = Desk(host("web-1"))
+    desk.certificates.append(certificate())
+    removal = RemovalRow(host="web-1", at_ms=T0, who="eve", why="stolen")
+    never = RemovalRow(host="web-9", at_ms=T0, who="eve", why="it is not in these books")
+    assert desk.decide(joining.still_removed([removal, never])) == ("web-1", "web-9")
+    assert desk.books.hosts["web-1"].quarantined == "it was removed by eve: stolen"
+    for name, serial in (("web-1", "c1"), ("web-1", "of init"), ("web-9", "of init")):
+        assert "removed by eve" in joining.not_trusted(desk.books, name, serial)
+    assert desk.audit == ["host.removed web-1 by coordinator", "host.removed web-9 by coordinator"]
+
+
+def test_a_host_that_was_removed_again_meanwhile_keeps_the_later_removal() -> None:
+    desk = Desk(host("web-1"))
+    desk.later(MINUTE)
+    desk.decide(joining.removed("web-1", "eve", "stolen"))
+    older = RemovalRow(host="web-1", at_ms=T0, who="ada", why="retired")
+    assert desk.decide(joining.still_removed([older])) == ()
+    assert "removed by eve" in joining.not_trusted(desk.books, "web-1", "c1")
+
+
 def test_a_host_that_has_joined_and_never_come_can_be_removed() -> None:
     desk = Desk()
     desk.certificates.append(certificate())

@@ -16,7 +16,10 @@ from killdeer_agent.core.guard import Guard
 from killdeer_agent.reloading import ReloadRefused
 from killdeer_coordinator import config as coordinator
 from killdeer_coordinator import reloading as coordinator_reloading
+from killdeer_coordinator.core.allowance import configured
+from killdeer_coordinator.core.books import FleetLimits
 from tests.support import host as h
+from tests.support.books import books
 
 RUNNING = 'coordinators = ["c:7442"]\nhost = "web-1"\n[labels]\nzone = "a"\n'
 LIMITS = "[limits]\nin_flight = 5\n"
@@ -163,6 +166,37 @@ def test_what_the_coordinator_was_built_from_waits_for_a_restart_and_is_named_as
     assert set(found.waiting) >= {"name", "lease", "listen_agents"}
     assert (found.config.name, found.config.lease_ms) == ("coordinator", 15_000)
     assert "restart" in found.notice
+
+
+# --- the record of limits -----------------------------------------------------------------------------------
+
+
+def of(**limits: int) -> FleetLimits:
+    return FleetLimits(limits=limits)
+
+
+def test_each_limit_that_a_reload_has_changed_is_an_entry_of_the_audit_log() -> None:
+    now, before = of(in_flight=4, per_host=1, per_zone=3), of(in_flight=10, per_host=1, per_minute=6)
+    decision = configured("north", now, before)(books(hosts=()))
+    assert decision.changes == ()
+    assert {(one.who, one.what) for one in decision.audit} == {("coordinator.toml of north", "limit.configured")}
+    assert [(one.subject, one.why, one.details) for one in decision.audit] == [
+        ("in_flight", "from 10 to 4, by a reload", {"from": 10, "to": 4}),
+        ("per_zone", "from not limited to 3, by a reload", {"from": "not limited", "to": 3}),
+        ("per_minute", "from 6 to not limited, by a reload", {"from": 6, "to": "not limited"}),
+    ]
+
+
+def test_the_record_says_where_an_operators_limit_holds_instead() -> None:
+    held = replace(books(hosts=()), limits=FleetLimits(limits={"in_flight": 7}, sources={"in_flight": "operator"}))
+    (entry,) = configured("north", of(in_flight=4), of(in_flight=10))(held).audit
+    assert entry.why == "from 10 to 4, by a reload; 7 holds, which an operator has set"
+
+
+def test_what_a_coordinator_starts_with_is_on_the_record() -> None:
+    (entry,) = configured("north", of(in_flight=4))(books(hosts=())).audit
+    assert entry.why.startswith("at its start: in_flight 4, per_host not limited, ")
+    assert entry.details == {"in_flight": 4}
 
 
 # --- the log's level ----------------------------------------------------------------------------------------

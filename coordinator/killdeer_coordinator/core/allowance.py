@@ -39,6 +39,28 @@ def set_limit(scope: str, limit: int, who: str, reason: str) -> Decide:
     return decide
 
 
+def configured(coordinator: str, limits: FleetLimits, before: FleetLimits | None = None) -> Decide:
+    """For the record: what that coordinator's own configuration says from now on, against `before`; without that,
+    at its start. It changes nothing."""
+    who, what = f"coordinator.toml of {coordinator}", "limit.configured"
+
+    def decide(books: Books) -> Decision:
+        if before is None:
+            said = ", ".join(f"{scope} {limits.limits.get(scope, NOT_LIMITED)}" for scope in PLACE)
+            return Decision(audit=(Audited(who, what, "", f"at its start: {said}", dict(limits.limits)),))
+        entries = []
+        for scope in PLACE:
+            old, new = (one.limits.get(scope, NOT_LIMITED) for one in (before, limits))
+            if old != new:
+                by_hand = books.limits.sources.get(scope) == "operator"
+                held = f"; {books.limits.limits[scope]} holds, which an operator has set" if by_hand else ""
+                details: dict[str, object] = {"from": old, "to": new}
+                entries.append(Audited(who, what, scope, f"from {old} to {new}, by a reload{held}", details))
+        return Decision(audit=tuple(entries))
+
+    return decide
+
+
 def _limit_view(books: Books, scope: str) -> LimitView:
     if scope == "per_minute":
         counted = [permit for permit in books.permits.values() if in_rate(permit, books.now_ms)]

@@ -234,7 +234,7 @@ class Audited:
     """An entry for the audit chain; the store adds number, time and hash. `what` is from a closed list:
     host.joined host.quarantined host.accepted host.removed host.forgotten token.created certificate.issued
     run.started run.ended run.aborted permit.granted permit.released permit.cleared strike.ended halt.engaged
-    halt.released limit.set note.added store.restored coordinator.started coordinator.gone"""
+    halt.released limit.set limit.configured note.added store.restored coordinator.started coordinator.gone"""
 
     who: str
     what: str

@@ -6,6 +6,7 @@ row stays until no permit is held there, and then it is forgotten as if it had n
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from killdeer_coordinator.core.approval import not_to_accept
@@ -14,6 +15,7 @@ from killdeer_coordinator.core.books import (
     Audited,
     Books,
     CertificateRow,
+    Change,
     Decide,
     Decision,
     ForgetHost,
@@ -140,6 +142,26 @@ def removed(host: str, who: str, reason: str) -> Decide:
             (Audited(who, "host.removed", host, reason, details),),
             Removed(row=gone, held=_held(books, host)),
         )
+
+    return decide
+
+
+def still_removed(removals: Iterable[RemovalRow]) -> Decide:
+    """What was known beside the store, and not in it: it was restored from before them. Answers the hosts."""
+
+    def decide(books: Books) -> Decision:
+        changes: list[Change] = []
+        entries = []
+        for removal in removals:
+            known, row = books.removal_of(removal.host), books.hosts.get(removal.host)
+            if known is not None and known.at_ms > removal.at_ms:
+                continue  # again, meanwhile
+            changes.append(PutRemoval(removal))
+            if row is not None and not row.removed:
+                changes.append(PutHost(replace(row, quarantined=f"{REMOVED} by {removal.who}: {removal.why}")))
+            why = f"kept outside the store: by {removal.who}: {removal.why}"
+            entries.append(Audited("coordinator", "host.removed", removal.host, why, {"at_unix_ms": removal.at_ms}))
+        return Decision(tuple(changes), tuple(entries), tuple(entry.subject for entry in entries))
 
     return decide
 

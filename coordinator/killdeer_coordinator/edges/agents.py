@@ -20,6 +20,7 @@ from killdeer.v1.process_pb2 import Reason, StorePosition
 from killdeer_coordinator.core.words import Heard, Input, Joined, Left
 from killdeer_coordinator.edges.options import certificate
 from killdeer_coordinator.edges.outbox import OUTBOX_MOST, Outbox, urgency
+from killdeer_coordinator.endings import Life, life_of
 from killdeer_coordinator.pki import AgentPeer, PeerError, peer_of
 
 log = structlog.get_logger()
@@ -48,6 +49,8 @@ class Stream:
     host: str
     outbox: Outbox
     writing: "asyncio.Future[None]"
+    life: Life
+    """Of the certificate that it came with, or of that which has taken its place."""
     joined: bool = False
     certifying: "asyncio.Future[None] | None" = None
 
@@ -84,6 +87,10 @@ class Agents:
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Connect": method})
 
+    def lives(self) -> dict[str, Life]:
+        """Of the certificates of those that are here."""
+        return {stream.host: stream.life for stream in self._streams.values() if stream.joined}
+
     def tell(self, link: int, frame: ConnectResponse) -> None:
         self._put(link, frame.SerializeToString(), urgency(frame))
 
@@ -108,11 +115,11 @@ class Agents:
             stream.writing.cancel()
 
     async def _connect(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        peer = await _peer(context)
+        peer, life = await _peer(context)
         link = next(self._numbers)
         outbox = Outbox(self._outbox_most)
         writing = asyncio.ensure_future(self._write(context, outbox))
-        stream = self._streams[link] = Stream(host=peer.host, outbox=outbox, writing=writing)
+        stream = self._streams[link] = Stream(host=peer.host, outbox=outbox, writing=writing, life=life)
         reading = asyncio.ensure_future(self._read(link, peer, requests))
         patience = asyncio.get_running_loop().call_later(self._hello_within_s, self._without_hello, link, stream)
         try:
@@ -180,6 +187,8 @@ class Agents:
             issued = CertificateIssued(problem="this coordinator issues no certificates: listen_join is not set")
         else:
             issued = await self._certify(peer, request)
+        if issued.certificate and (stream := self._streams.get(link)) is not None:
+            stream.life = life_of(issued.certificate)
         self.tell(link, ConnectResponse(certificate_issued=issued))
 
     def _mistaken(self, link: int, detail: str) -> None:
@@ -194,10 +203,11 @@ class Agents:
                 await context.write(frame)
 
 
-async def _peer(context: Context) -> AgentPeer:
-    """Who it is, by its certificate alone."""
+async def _peer(context: Context) -> tuple[AgentPeer, Life]:
+    """Who it is, by its certificate alone, and for how long."""
+    shown = certificate(context.auth_context())
     try:
-        peer = peer_of(certificate(context.auth_context()))
+        peer = peer_of(shown)
     except PeerError as error:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
     if not isinstance(peer, AgentPeer):
@@ -205,7 +215,7 @@ async def _peer(context: Context) -> AgentPeer:
             grpc.StatusCode.PERMISSION_DENIED,
             "this listener is for agents, the certificate is an operator's; use the operators' listener",
         )
-    return peer
+    return peer, life_of(shown)
 
 
 def _note_fault(host: str, task: "asyncio.Future[None]") -> None:

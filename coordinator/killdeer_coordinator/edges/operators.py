@@ -48,13 +48,20 @@ Notices = Callable[[], Iterable[str]]
 
 class Operators(OperatorServiceServicer):
     def __init__(
-        self, asks: Asks, store: AsyncStore, feed: Feed, witnesses: Witnesses, notices: Notices = tuple
+        self,
+        asks: Asks,
+        store: AsyncStore,
+        feed: Feed,
+        witnesses: Witnesses,
+        notices: Notices = tuple,
+        retention_days: Callable[[], int] = int,
     ) -> None:
         self._asks = asks
         self._store = store
         self._feed = feed
         self._witnesses = witnesses
         self._notices = notices
+        self._retention_days = retention_days
 
     async def _one(self, request: Message, context: Context, kind: type[M]) -> M:
         async with aclosing(self._many(request, context)) as messages:
@@ -147,12 +154,14 @@ class Operators(OperatorServiceServicer):
         status = await self._one(request, context, wire.GetStatusResponse)
         status.version, status.unix_ms = VERSION, time.time_ns() // 1_000_000
         status.notices.extend(self._notices())
+        status.retention_days = self._retention_days()
         try:
             sizes = await self._store.ask(lambda store: store.sizes())
         except StoreError as error:
             status.store_ok, status.store_detail = False, str(error)
         else:
             status.store_bytes, status.evidence_rows = sizes.store_bytes, sizes.evidence_rows
+            status.evidence_since_unix_ms = sizes.evidence_since_ms
         return status
 
     # Questions to the store.

@@ -19,10 +19,12 @@ _BEYOND = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """`store_bytes` of the database itself; `evidence_rows` from the oldest kept to the newest."""
+    """`store_bytes` of the database itself; `evidence_rows` from the oldest kept to the newest, `evidence_since_ms`
+    when the oldest came; 0: none is kept."""
 
     store_bytes: int
     evidence_rows: int
+    evidence_since_ms: int
     audit_length: int
 
 
@@ -110,5 +112,6 @@ def sizes(connection: Connection) -> Sizes:
     return Sizes(
         store_bytes=store_bytes,
         evidence_rows=0 if newest is None else newest - oldest + 1,
+        evidence_since_ms=connection.scalar(statements.OLDEST_EVIDENCE) or 0,
         audit_length=fleet.audit_length,
     )

@@ -168,6 +168,7 @@ CERTIFICATES_OF = (
     .where(certificates.c.host == bindparam("host"))
     .order_by(certificates.c.issued_ms, certificates.c.serial)
 )
+READ_REMOVALS = select(removals)
 REMOVAL_OF = select(removals).where(removals.c.host == bindparam("host"))
 # What was used stays used.
 PUT_TOKEN = _put(tokens, "token_hash", ("used_ms", "used_for"), unless=tokens.c.used_ms > 0)
@@ -216,6 +217,7 @@ OLDEST_OF_HOST = (
     select(evidence.c.received_ms).where(evidence.c.host == bindparam("host")).order_by(evidence.c.number).limit(1)
 )
 SPAN_OF_EVIDENCE = select(func.min(evidence.c.number), func.max(evidence.c.number))
+OLDEST_EVIDENCE = select(func.min(evidence.c.received_ms))
 
 # --- the record of a run ----------------------------------------------------------------------------------
 

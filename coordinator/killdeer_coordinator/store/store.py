@@ -4,10 +4,10 @@ Synchronous; the shell reaches it through AsyncStore. Its methods may be called 
 database lets one decision in at a time, whichever coordinator it comes from.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, Delete, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -35,6 +35,7 @@ from killdeer_coordinator.core.books import (
     RemovalRow,
     TokenRow,
 )
+from killdeer_coordinator.outside import OutsideError
 from killdeer_coordinator.store import books, explaining, migrate, queries, record, rows, statements
 from killdeer_coordinator.store.database import Database, failure
 from killdeer_coordinator.store.deaths import ANY, Wanted, death_values
@@ -60,20 +61,44 @@ class Committed:
     position: StorePosition
 
 
+class Beside(Protocol):
+    """The removals that outlive the store. One that is later than the store's holds: the store was restored."""
+
+    def of(self, host: str) -> RemovalRow | None: ...
+
+    def keep(self, removed: Iterable[RemovalRow]) -> None:
+        """Durable when it returns. Raises OutsideError."""
+
+
 class Store:
-    def __init__(self, database: Database, *, limits: FleetLimits, clock: Callable[[], int] | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        limits: FleetLimits,
+        clock: Callable[[], int] | None,
+        removals: Beside | None = None,
+    ) -> None:
         self._database = database
+        self._removals = removals
         self._limits = limits
         self._clock = database.clock if clock is None else lambda _: clock()
         self._committed = StorePosition()  # where the last decision through this object has led to
 
     @classmethod
-    def open(cls, url: str, *, limits: FleetLimits | None = None, clock: Callable[[], int] | None = None) -> Self:
+    def open(
+        cls,
+        url: str,
+        *,
+        limits: FleetLimits | None = None,
+        clock: Callable[[], int] | None = None,
+        removals: Beside | None = None,
+    ) -> Self:
         """`sqlite:////PATH/killdeer.db`, `sqlite://` for one in memory, `postgresql://USER@HOST/DATABASE`; brought
         to this version's schema.
 
         `limits` are coordinator.toml's, before operators' changes; `clock` gives Unix ms, the store's own where
-        none is given (rule R20). Raises StoreInUse, NewerStore, StoreFailure.
+        none is given (rule R20); `removals` are those kept beside it. Raises StoreInUse, NewerStore, StoreFailure.
         """
         database = _open(url)
         try:
@@ -85,7 +110,7 @@ class Store:
             if isinstance(cause, SQLAlchemyError):
                 raise database.failure("open", cause) from cause
             raise
-        return cls(database, limits=limits or FleetLimits(limits={}), clock=clock)
+        return cls(database, limits=limits or FleetLimits(limits={}), clock=clock, removals=removals)
 
     def limit(self, limits: FleetLimits) -> None:
         """From the next decision on these are coordinator.toml's; what operators have set stays set."""
@@ -127,12 +152,18 @@ class Store:
                     position_known=self._asked(lambda position: books.position_known(connection, position)),
                     run_of_key=self._asked(lambda key: books.run_of_key(connection, key)),
                     token_of=self._asked(lambda token_hash: books.token_of(connection, token_hash)),
-                    certificates_of=self._asked(lambda host: books.certificates_of(connection, host)),
-                    removal_of=self._asked(lambda host: books.removal_of(connection, host)),
+                    certificates_of=self._asked(lambda host: self._certificates_of(connection, host)),
+                    removal_of=self._asked(lambda host: self._removal_of(connection, host)),
                 ),
             )
             decision = fn(replace(read, committed=self._committed))
             position = books.write(connection, read, decision)
+            removed = [change.row for change in decision.changes if isinstance(change, PutRemoval)]
+            if removed and self._removals is not None:
+                try:
+                    self._removals.keep(removed)  # before the commit: never in the store alone
+                except OutsideError as cause:
+                    raise StoreFailure(str(cause)) from cause
             if any(isinstance(change, _WAKING) for change in decision.changes):
                 self._database.wake(connection)
         self._committed = position
@@ -165,11 +196,29 @@ class Store:
 
     def certificates_of(self, host: str) -> tuple[CertificateRow, ...]:
         with self._reading() as connection:
-            return books.certificates_of(connection, host)
+            return self._certificates_of(connection, host)
 
     def removal_of(self, host: str) -> RemovalRow | None:
         with self._reading() as connection:
-            return books.removal_of(connection, host)
+            return self._removal_of(connection, host)
+
+    def removals(self) -> list[RemovalRow]:
+        """As the store alone has them."""
+        with self._asking() as connection:
+            return [rows.removal_of(row) for row in connection.execute(statements.READ_REMOVALS)]
+
+    def _removal_of(self, connection: Connection, host: str) -> RemovalRow | None:
+        stored = books.removal_of(connection, host)
+        return self._later(host, stored) or stored
+
+    def _certificates_of(self, connection: Connection, host: str) -> tuple[CertificateRow, ...]:
+        later = self._later(host, books.removal_of(connection, host))
+        return () if later is not None else books.certificates_of(connection, host)
+
+    def _later(self, host: str, stored: RemovalRow | None) -> RemovalRow | None:
+        """The removal that is known beside the store, if the store does not know of it."""
+        beside = self._removals.of(host) if self._removals is not None else None
+        return beside if beside is not None and (stored is None or beside.at_ms > stored.at_ms) else None
 
     # --- letters ----------------------------------------------------------------------------------------
 

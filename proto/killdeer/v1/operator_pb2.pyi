@@ -767,7 +767,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "halts", "hosts_connected", "hosts_known", "hosts_quarantined", "runs_active", "permits_held", "store_ok", "store_detail", "position", "store_bytes", "name", "roles", "evidence_rows", "notices", "unix_ms")
+    __slots__ = ("version", "halts", "hosts_connected", "hosts_known", "hosts_quarantined", "runs_active", "permits_held", "store_ok", "store_detail", "position", "store_bytes", "name", "roles", "evidence_rows", "notices", "unix_ms", "evidence_since_unix_ms", "retention_days")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HALTS_FIELD_NUMBER: _ClassVar[int]
     HOSTS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
@@ -784,6 +784,8 @@ class GetStatusResponse(_message.Message):
     EVIDENCE_ROWS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_SINCE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_DAYS_FIELD_NUMBER: _ClassVar[int]
     version: str
     halts: _containers.RepeatedCompositeFieldContainer[_process_pb2.HaltRecord]
     hosts_connected: int
@@ -800,4 +802,6 @@ class GetStatusResponse(_message.Message):
     evidence_rows: int
     notices: _containers.RepeatedScalarFieldContainer[str]
     unix_ms: int
-    def __init__(self, version: _Optional[str] = ..., halts: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ..., hosts_connected: _Optional[int] = ..., hosts_known: _Optional[int] = ..., hosts_quarantined: _Optional[int] = ..., runs_active: _Optional[int] = ..., permits_held: _Optional[int] = ..., store_ok: _Optional[bool] = ..., store_detail: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., store_bytes: _Optional[int] = ..., name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., evidence_rows: _Optional[int] = ..., notices: _Optional[_Iterable[str]] = ..., unix_ms: _Optional[int] = ...) -> None: ...
+    evidence_since_unix_ms: int
+    retention_days: int
+    def __init__(self, version: _Optional[str] = ..., halts: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ..., hosts_connected: _Optional[int] = ..., hosts_known: _Optional[int] = ..., hosts_quarantined: _Optional[int] = ..., runs_active: _Optional[int] = ..., permits_held: _Optional[int] = ..., store_ok: _Optional[bool] = ..., store_detail: _Optional[str] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., store_bytes: _Optional[int] = ..., name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., evidence_rows: _Optional[int] = ..., notices: _Optional[_Iterable[str]] = ..., unix_ms: _Optional[int] = ..., evidence_since_unix_ms: _Optional[int] = ..., retention_days: _Optional[int] = ...) -> None: ...

@@ -44,12 +44,13 @@ cert = "{ETC}/operators/ops.pem"
 key = "{ETC}/operators/ops.key"
 """
 VICTIM = """
+[Unit]
+StartLimitIntervalSec=0
 [Service]
 ExecStart=/bin/sleep infinity
 User=nobody
 Restart=always
 RestartSec=0
-StartLimitIntervalSec=0
 """
 CONSENT = "[X-Killdeer]\nAllow=kill terminate pause\n"
 

@@ -58,7 +58,7 @@ def panel(
     what moves before the first row."""
     there_ms = recent.there_ms(now_ms)
     if not judged(run):
-        rows: list[Row] = [(_HEAD, standing(run)), (_KEYS, Text.assemble("  ", keys))]
+        rows: list[Row] = [(_HEAD, standing(run, there_ms)), (_KEYS, Text.assemble("  ", keys))]
     else:
         rows = [
             (_HEAD, phase(run, there_ms)),
@@ -76,7 +76,7 @@ def panel(
     return [_fitted(text, width) for _, text in rows]
 
 
-def standing(run: o.RunView) -> Text:
+def standing(run: o.RunView, there_ms: int) -> Text:
     """All in one line, of a run without probes: the wave, and what is in flight."""
     flying = _in_flight(run)
     parts = [_wave(run)]
@@ -84,7 +84,7 @@ def standing(run: o.RunView) -> Text:
         named = ", ".join(f"{place(strike)} {state_text(strike.state)}" for strike in flying[:3])
         more = f" and {len(flying) - 3} more" if len(flying) > 3 else ""
         parts.append(f"in flight: {named}{more}")
-    return Text(" · ".join((*parts, *_waiting(run))))
+    return Text(" · ".join((*parts, *_waiting(run), *_last_strike(run, there_ms))))
 
 
 def phase(run: o.RunView, there_ms: int) -> Text:
@@ -97,6 +97,8 @@ def phase(run: o.RunView, there_ms: int) -> Text:
     if run.phase_ends_unix_ms and left_s > 0:
         at_most = "at most " if run.phase in (o.RUN_PHASE_GATE, o.RUN_PHASE_RECOVERY) else ""
         text.append(f" · {at_most}{_whole(left_s)} left", style="not bold")
+    for clause in _last_strike(run, there_ms):
+        text.append(f" · {clause}", style="not bold")
     steady = [one for one in run.findings.findings if one.part == m.PART_STEADY_STATE]
     if steady:
         holding = sum(one.standing == m.STANDING_MET for one in steady)
@@ -199,6 +201,12 @@ def _waiting(run: o.RunView) -> list[str]:
     """At most one clause."""
     count = sum(strike.state == p.STRIKE_STATE_PLANNED and not strike.dry_run for strike in run.strikes)
     return [f"{count} waiting for a permit"] if count else []
+
+
+def _last_strike(run: o.RunView, there_ms: int) -> list[str]:
+    """At most one clause: how long the wave under way goes on striking."""
+    left_s = round((run.last_strike_unix_ms - there_ms) / 1_000)
+    return [f"last strike in {_whole(left_s)}"] if run.last_strike_unix_ms and left_s > 0 else []
 
 
 def _whole(seconds: int) -> str:

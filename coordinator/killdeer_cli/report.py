@@ -72,7 +72,6 @@ def asked_by(response: o.GetReportResponse) -> "Asked":
     """What the run's file says of units, bounds and notes; nothing, where this killdeer cannot read it."""
     from killdeer_experiment.faults import FileFaults
     from killdeer_experiment.file import load
-    from killdeer_experiment.sentences import Kind, parse
     from killdeer_report.account import Asked, Bound
 
     try:
@@ -83,11 +82,10 @@ def asked_by(response: o.GetReportResponse) -> "Asked":
     sentences = (*experiment.steady_state, *experiment.abort_when)
     units: dict[str, int] = {probe.name: probe.unit for probe in experiment.probes}
     for one in sentences:
-        # The source may not know what its number is; whoever wrote `errors < 0.1%` did.
-        if not units.get(one.probe) and parse(one.sentence).kind is Kind.PERCENT:
+        if not units.get(one.probe) and one.in_percent:
             units[one.probe] = UNIT_FRACTION
     bounds = [
-        Bound(probe=one.probe, sentence=one.sentence, value=one.bound, of_baseline=one.of_baseline)
+        Bound(probe=one.probe, sentence=one.sentence, value=one.bound, of_baseline=one.of_baseline, floor=one.floor)
         for one in sentences
     ]
     return Asked(units=units, bounds=tuple(bounds), notes=tuple(experiment.notes))

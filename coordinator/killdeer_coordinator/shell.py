@@ -38,6 +38,7 @@ from killdeer_coordinator.core.words import (
     StoreRead,
     Tell,
     Transact,
+    Unrecorded,
 )
 from killdeer_coordinator.edges.agents import Agents
 from killdeer_coordinator.edges.asks import Asks
@@ -208,8 +209,9 @@ class Shell:
         try:
             await out.store.append_record(effect.run_id, effect.readings, effect.lines)
         except StoreError as error:
-            lost = {"readings": len(effect.readings), "lines": len(effect.lines)}
-            log.error("record_not_kept", run=effect.run_id, **lost, why=str(error))
+            missing = {"readings": len(effect.readings), "lines": len(effect.lines)}
+            log.error("record_not_kept", run=effect.run_id, **missing, why=str(error))
+            self.post(Unrecorded(effect, str(error)))
 
     async def _measure(self, effect: Measure, out: WaysOut) -> None:
         self.post(Measured(effect.token, await out.probes.take(effect.probe)))

@@ -11,11 +11,11 @@ from killdeer_experiment.faults import Path, Problem, Unfit, nearest, read_all, 
 from killdeer_experiment.plain import found
 from killdeer_experiment.probes import Probe
 from killdeer_experiment.scalars import read_line
-from killdeer_experiment.sentences import Kind, Sentence, parse
+from killdeer_experiment.sentences import Kind, Sentence, Word, parse
 
 SECTIONS = ("preconditions", "steady_state", "abort_when")
 
-_EXAMPLES = ["healthy", "errors < 0.1%", "p95 < 300ms", "queue > 1.4x baseline for 1m", "oom in target"]
+_EXAMPLES = ["healthy", "errors < 0.1%", "p95 < 300ms", "queue > 1.4x baseline at least 20 for 1m", "oom in target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Expectation:
     """One sentence: a probe's reading, compared.
 
     `bound` is in the probe's unit (1 for met, seconds, of one, or plain) or, with `of_baseline`, a factor of
-    the probe's baseline. It must hold for `for_ms` without a break; 0: at once.
+    the probe's baseline, and then `floor` or more. It must hold for `for_ms` without a break; 0: at once.
     """
 
     sentence: str  # as the file has it
@@ -32,10 +32,13 @@ class Expectation:
     bound: float
     of_baseline: bool = False
     for_ms: int = 0
+    floor: float | None = None
+    in_percent: bool = False  # how it is written: the source may not know what its number is
 
     def canonical(self) -> list[Any]:
         """The same for sentences that mean the same."""
-        return [self.probe, self.comparison, self.bound, self.of_baseline, self.for_ms]
+        floor = [] if self.floor is None else [self.floor]
+        return [self.probe, self.comparison, self.bound, self.of_baseline, self.for_ms, *floor]
 
 
 def read_expectation(value: object) -> Expectation:
@@ -52,6 +55,8 @@ def read_expectation(value: object) -> Expectation:
         bound=bound,
         of_baseline=sentence.kind is Kind.FACTOR,
         for_ms=sentence.for_ms,
+        floor=None if sentence.floor is None else sentence.floor.bound,
+        in_percent=Kind.PERCENT in (sentence.kind, sentence.floor and sentence.floor.kind),
     )
 
 
@@ -124,8 +129,15 @@ def _misfit(section: str, sentence: Sentence, probes: Mapping[str, Probe | None]
             f"{name!r} counts from the first strike on, and has no baseline: give it a window, such as over: 1m"
         )
         return at(sentence.probe.at, message)
-    remedy = _remedy(probe.unit, sentence)
-    return at(sentence.bound_at.at, f"{name!r} is {_IS[probe.unit]}: {remedy}") if remedy else []
+    bounds: list[tuple[Word, Kind, float]] = [(sentence.bound_at, sentence.kind, sentence.bound)]
+    if sentence.floor is not None:
+        bounds.append((sentence.floor.at, sentence.floor.kind, sentence.floor.bound))
+    return [
+        problem
+        for word, bound_kind, bound in bounds
+        if (remedy := _remedy(probe.unit, bound_kind, bound))
+        for problem in at(word.at, f"{name!r} is {_IS[probe.unit]}: {remedy}")
+    ]
 
 
 _IS = {
@@ -136,10 +148,9 @@ _IS = {
 _SUCH_AS = {wire.UNIT_SECONDS: "300ms", wire.UNIT_FRACTION: "70%", wire.UNIT_UNSPECIFIED: "5"}
 
 
-def _remedy(unit: wire.Unit, sentence: Sentence) -> str:
+def _remedy(unit: wire.Unit, kind: Kind, bound: float) -> str:
     """What to write for a bound that is not of the unit; nothing where it is."""
-    bound = sentence.bound
-    match unit, sentence.kind:
+    match unit, kind:
         case wire.UNIT_SECONDS, Kind.NUMBER if bound >= 10:
             return f"write {bound:g}ms or {bound / 1_000:g}s"
         case wire.UNIT_SECONDS, Kind.NUMBER:

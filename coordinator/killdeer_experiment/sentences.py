@@ -4,7 +4,8 @@
     PROBE COMPARISON BOUND [for LENGTH]
     [not] oom|death|restart in target [COMPARISON NUMBER] [for LENGTH]
 
-A bound is a number, a percentage, a length of time or a factor of the baseline.
+A bound is a number, a percentage, a length of time or a factor of the baseline. A factor may have a floor: of
+`2x baseline at least 0.1%` the larger counts. Without one, any factor of a baseline of 0 is 0.
 """
 
 import re
@@ -51,7 +52,15 @@ class Sentence:
     kind: Kind
     bound: float  # in seconds, of one, or plain
     bound_at: Word
+    floor: "Floor | None"  # of a factor
     for_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    kind: Kind
+    bound: float
+    at: Word
 
 
 def parse(text: str) -> Sentence:
@@ -69,11 +78,12 @@ class _Reading:
         negated = self._take_if("not") is not None
         probe, counted = self._probe()
         comparison = self._comparison()
-        kind, bound, bound_at = Kind.NONE, 0.0, probe
+        kind, bound, bound_at, floor = Kind.NONE, 0.0, probe, None
         if comparison:
             if negated:
                 raise _at(comparison, "'not' is for a probe alone: turn the comparison around instead")
             kind, bound, bound_at = self._bound()
+            floor = self._floor(kind)
         for_ms = self._for()
         if (word := self._peek()) is not self.end:
             raise _at(word, self._surplus(word, comparison))
@@ -85,6 +95,7 @@ class _Reading:
             kind=kind,
             bound=bound,
             bound_at=bound_at,
+            floor=floor,
             for_ms=for_ms,
         )
 
@@ -162,6 +173,20 @@ class _Reading:
         if after.text != "baseline":
             raise _unread(after, f"'baseline' after {text}", nearest(after.text, ("baseline",)))
         return Kind.FACTOR, factor, word
+
+    def _floor(self, of: Kind) -> Floor | None:
+        """`at least 0.1%`."""
+        if (word := self._take_if("at")) is None:
+            return None
+        if of is not Kind.FACTOR:
+            raise _at(word, "'at least' is for a factor of the baseline, such as 2x baseline at least 0.1%")
+        least = self._take()
+        if least.text != "least":
+            raise _unread(least, "'least' after 'at'", nearest(least.text, ("least",)))
+        kind, bound, at = self._bound()
+        if kind is Kind.FACTOR:
+            raise _at(at, "a floor is a bound of its own, such as at least 0.1%")
+        return Floor(kind, bound, at)
 
     def _for(self) -> int:
         if not self._take_if("for"):

@@ -20,6 +20,16 @@ class Bound:
     value: float
     """In the probe's unit; with `of_baseline`, a factor of its median."""
     of_baseline: bool
+    floor: float | None = None
+    """Of such a factor, what it is at least."""
+
+    def against(self, median: float | None) -> float | None:
+        """In the probe's unit; None: it is of a baseline that there is none of."""
+        if not self.of_baseline:
+            return self.value
+        if median is None:
+            return None
+        return max(self.value * median, self.value * median if self.floor is None else self.floor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +55,9 @@ class Account:
         """(sentence, value in the probe's unit) of each that is known."""
         medians = {one.probe: one.median for one in self.run.findings.baselines}
         return [
-            (one.sentence, one.value * medians[probe] if one.of_baseline else one.value)
+            (one.sentence, value)
             for one in self.asked.bounds
-            if one.probe == probe and (not one.of_baseline or probe in medians)
+            if one.probe == probe and (value := one.against(medians.get(probe))) is not None
         ]
 
     @property

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
-from killdeer.wording import counted
-from killdeer_report.measures import Measures
+from killdeer.wording import NOT_ON_RECORD, counted
+from killdeer_report.measures import ONE_REPETITION, Measures
 from killdeer_report.victims import Victim
 from killdeer_report.wording import length, verdict_word
 
@@ -17,7 +17,14 @@ _NAMED = 3
 def advice(report: o.GetReportResponse, measured: Measures) -> list[str]:
     """The most pressing first; each once."""
     run = report.run
-    found = [*_of_verdict(run), *_of_victims(run, measured), *_of_probes(run, measured), *_of_history(report)]
+    found = [
+        *_of_verdict(run),
+        *_of_deeds(run),
+        *_of_victims(run, measured),
+        *_of_record(report),
+        *_of_probes(run, measured),
+        *_of_history(report),
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -98,6 +105,19 @@ def _of_victims(run: o.RunView, measured: Measures) -> Iterator[str]:
         )
 
 
+def _of_deeds(run: o.RunView) -> Iterator[str]:
+    for said in run.findings.deeds:
+        if said.startswith("load.stop") and not said.endswith(": done"):
+            yield f"The load may still be there: {said}. Stop it by hand."
+
+
+def _of_record(report: o.GetReportResponse) -> Iterator[str]:
+    missing = [line.line.removeprefix(NOT_ON_RECORD) for line in report.log if line.line.startswith(NOT_ON_RECORD)]
+    if missing:
+        more = f", and {len(missing) - 1} more times" if len(missing) > 1 else ""
+        yield f"This report is not whole, as the store did not keep {missing[0]}{more}."
+
+
 def _of_probes(run: o.RunView, measured: Measures) -> Iterator[str]:
     for one in run.findings.findings:
         if one.standing == m.STANDING_UNKNOWN:
@@ -111,12 +131,11 @@ def _of_probes(run: o.RunView, measured: Measures) -> Iterator[str]:
             )
     if not any(one.part == m.PART_STEADY_STATE for one in run.findings.findings):
         yield "No sentence says what must stay true: add a steady_state, and the next run has a hypothesis to test."
-    known = [one for one in measured.impacts if one.before or one.during]
-    few = [one.probe for one in known if one.no_interval.startswith("too few")]
-    if few:
+    once = [one.probe for one in measured.impacts if one.why_not == ONE_REPETITION]
+    if once:
         yield (
-            f"Too few readings of {', '.join(few)} to say how sure its impact is: take it more often (every:), or"
-            " lengthen the baseline."
+            f"Of {', '.join(once)} there is the impact of one repetition, which may be chance: repeat the wave"
+            " (repeat:, every:), or run it again."
         )
 
 

@@ -11,9 +11,12 @@ measures      lengths in milliseconds, null where it was not seen:
               first_strike_unix_ms, detected_after_ms, recovered_after_ms, rehearsed (strikes),
               term (honoured | escalated | ignored | unknown -> victims),
               victims [{command_id, place, exit_after_ms, successor_after_exit_ms, …}],
-              times [{what, spread, median}], impacts [{probe, before, during, difference, interval, …}] in the
-              probe's unit, history {runs, held, share, times}
-              spread is {count, median, mean, lowest, highest}; an interval is {low, high, method}, of 95%
+              times [{what, spread, median}], impacts [{probe, before, during, unknown, baseline, repeated,
+              why_not}] in the probe's unit, history {runs, held, share, times, impacts [{probe, unit, repeated}]}
+              spread is {count, median, mean, lowest, highest}; an interval is {low, high, method}, of 95%;
+              repeated is {sample: {count, mean, deviation, lowest, highest}, interval}, over the repetitions of the
+              run or, in history, over the runs; interval null: there were not two, or
+              each came to the same
 run, readings, log, notes, earlier, source, file
               as on the wire (GetReportResponse): protobuf JSON with the wire's names, 64-bit numbers as strings
 
@@ -23,7 +26,7 @@ Of a comparison:
     title         `killdeer comparison of runs RUN and RUN`
     first, second each as a report is, without readings, log, notes and earlier
     differs       what makes them less comparable, a sentence each
-    probes        [{what, unit, first, second, difference, interval, no_interval}], from the first strike on
+    probes        [{what, unit, first, second, difference, interval, no_interval}], of the mean impacts
     lengths       the same in milliseconds, without unit
     file_changes  lines of a unified diff
 """
@@ -82,7 +85,7 @@ def as_dict(told: Account) -> dict[str, Any]:
 def measures_dict(told: Account) -> dict[str, Any]:
     found = asdict(told.measured)
     del found["series"]  # the readings are there as on the wire
-    for one in found["impacts"]:
+    for one in (*found["impacts"], *found["history"]["impacts"]):
         one["unit"] = unit_word(one["unit"])
     return found
 

@@ -9,15 +9,14 @@ from killdeer.v1 import probe_pb2 as m
 from killdeer_report import intervals
 from killdeer_report.account import Account
 from killdeer_report.intervals import FEWEST, Interval
-from killdeer_report.measures import centre, of_victims
-from killdeer_report.series import Series
+from killdeer_report.measures import ALIKE, Impact, of_victims
 
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A value of both runs: of a probe from its first strike on, in its unit; or a length, in milliseconds."""
+    """A value of both runs: the impact on a probe, in its unit; or a length, in milliseconds."""
 
     what: str
     unit: int
@@ -36,7 +35,7 @@ class Comparison:
     differs: tuple[str, ...]
     """What makes the two less comparable, a sentence each."""
     probes: tuple[Change, ...]
-    """From the first strike on; mean for what is met or not, else median."""
+    """The impact of a repetition on each, against its own run's baseline."""
     lengths: tuple[Change, ...]
     file_changes: tuple[str, ...]
     """Lines of a unified diff."""
@@ -90,15 +89,27 @@ def _listed(places: list[str]) -> str:
 
 
 def _probes(first: Account, second: Account) -> Iterator[Change]:
-    others = {one.probe: one for one in second.measured.series}
-    for one in first.measured.series:
+    others = {one.probe: one for one in second.measured.impacts}
+    for one in first.measured.impacts:
         if one.probe in others:
-            other = others[one.probe]
-            yield _change(one.probe, one.unit, _during(first, one), _during(second, other), first.run.seed)
+            yield _impact(one, others[one.probe])
 
 
-def _during(told: Account, one: Series) -> list[float]:
-    return one.since(told.measured.first_strike_unix_ms)
+def _impact(first: Impact, second: Impact) -> Change:
+    one, other = (each.repeated.sample if each.repeated else None for each in (first, second))
+    found = intervals.of_difference_of_means(other, one) if one and other else None
+    counts = " and ".join(str(each.count) if each else "no" for each in (one, other))
+    few = f"too few: {counts} repetitions, two of each are needed"
+    alike = one is not None and other is not None and min(one.count, other.count) > 1
+    return Change(
+        what=first.probe,
+        unit=first.unit,
+        first=one.mean if one else None,
+        second=other.mean if other else None,
+        difference=other.mean - one.mean if one and other else None,
+        interval=found,
+        no_interval="" if found else ALIKE if alike else few,
+    )
 
 
 def _lengths(first: Account, second: Account) -> Iterator[Change]:
@@ -119,20 +130,19 @@ def _lengths(first: Account, second: Account) -> Iterator[Change]:
             )
     for one, other in zip(of_victims(first.measured.victims), of_victims(second.measured.victims), strict=True):
         if one[1] or other[1]:
-            yield _change(f"{one[0]}, median", m.UNIT_UNSPECIFIED, one[1], other[1], first.run.seed)
+            yield _change(f"{one[0]}, median", one[1], other[1], first.run.seed)
 
 
-def _change(what: str, unit: int, first: list[float], second: list[float], seed: int) -> Change:
-    means = unit == m.UNIT_MET
+def _change(what: str, first: list[float], second: list[float], seed: int) -> Change:
     one, other = intervals.spread(first), intervals.spread(second)
-    found = intervals.of_difference(second, first, seed, means=means) if first and second else None
+    found = intervals.of_difference(second, first, seed) if first and second else None
     few = f"too few: {len(first)} and {len(second)}, {FEWEST} of each are needed"
     return Change(
         what=what,
-        unit=unit,
-        first=centre(one, means) if one else None,
-        second=centre(other, means) if other else None,
-        difference=centre(other, means) - centre(one, means) if one and other else None,
+        unit=m.UNIT_UNSPECIFIED,
+        first=one.median if one else None,
+        second=other.median if other else None,
+        difference=other.median - one.median if one and other else None,
         interval=found,
         no_interval="" if found else few,
     )

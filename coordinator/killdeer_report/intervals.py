@@ -1,5 +1,10 @@
-"""Spreads of measured values, and how sure a difference is: scipy's bootstrap, the same each time for one seed."""
+"""Spreads of measured values, and how sure a mean, a median or a difference is, by scipy.
 
+Means of repetitions and of runs have Student's t, which is right for few; medians of lengths have the bootstrap,
+the same each time for one seed.
+"""
+
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,11 +36,57 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """Confidence of LEVEL. `method`: BCa, percentile (where BCa has no answer), or Wilson (of a share)."""
+    """Confidence of LEVEL. `method`: t, of means; BCa, or percentile where it has no answer; Wilson, of a share."""
 
     low: float
     high: float
     method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What is left of values that are themselves means: of repetitions, or of runs. `deviation` is the sample's."""
+
+    count: int
+    mean: float
+    deviation: float
+    lowest: float
+    highest: float
+
+
+def sample(values: Sequence[float]) -> Sample:
+    """At least one value."""
+    return Sample(
+        count=len(values),
+        mean=float(np.mean(values)),
+        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        lowest=min(values),
+        highest=max(values),
+    )
+
+
+def of_mean(of: Sample) -> Interval | None:
+    """Student's t. None with fewer than two values, and where none differs from another: t would be certain then,
+    and two that are equal make nothing so."""
+    if of.count < 2 or not of.deviation:
+        return None
+    return _t(of.mean, of.deviation / math.sqrt(of.count), of.count - 1)
+
+
+def of_difference_of_means(after: Sample, before: Sample) -> Interval | None:
+    """Welch's t, which takes neither as equally spread. None with fewer than two values on either side, and where
+    none differs from another on both."""
+    if min(after.count, before.count) < 2 or not (after.deviation or before.deviation):
+        return None
+    parts = [(one.deviation**2 / one.count, one.count - 1) for one in (after, before)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / freedom for part, freedom in parts)
+    return _t(after.mean - before.mean, math.sqrt(variance), freedom)
+
+
+def _t(mean: float, error: float, freedom: float) -> Interval:
+    low, high = stats.t.interval(LEVEL, freedom, loc=mean, scale=error)
+    return Interval(low=float(low), high=float(high), method="t")
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -56,15 +107,14 @@ def of_median(values: Sequence[float], seed: int) -> Interval | None:
     return _bootstrap((values,), np.median, seed)
 
 
-def of_difference(after: Sequence[float], before: Sequence[float], seed: int, *, means: bool) -> Interval | None:
-    """Of the difference of means, or of medians. None with fewer than FEWEST values on either side.
+def of_difference(after: Sequence[float], before: Sequence[float], seed: int) -> Interval | None:
+    """Of the difference of medians. None with fewer than FEWEST values on either side.
 
     The values are taken as independent of each other.
     """
-    centre = np.mean if means else np.median
 
     def statistic(one: Any, other: Any, axis: int) -> Any:
-        return centre(one, axis=axis) - centre(other, axis=axis)
+        return np.median(one, axis=axis) - np.median(other, axis=axis)
 
     return _bootstrap((after, before), statistic, seed)
 

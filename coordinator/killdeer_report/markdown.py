@@ -74,6 +74,7 @@ def _lines(told: Account) -> Iterator[str]:
         yield from table(tables.findings(told))
     if told.measured.impacts:
         yield from table(tables.impacts(told))
+        yield from (tables.HOW_IMPACTS_ARE_TAKEN, "")
     if not (told.run.findings.findings or told.measured.impacts):
         yield from ("Nothing was measured.", "")
     yield "## How long it took"
@@ -103,6 +104,8 @@ def _record(told: Account) -> Iterator[str]:
         yield from (said, "")
     if told.measured.history.times:
         yield from table(tables.times(told.measured.history.times))
+    if told.measured.history.impacts:
+        yield from table(tables.impacts_over_runs(told))
     yield "## Notes"
     yield ""
     yield from table(tables.notes(told.report)) if told.report.notes else ("None yet.", "")
@@ -131,6 +134,8 @@ def _side_by_side(told: Comparison) -> Iterator[str]:
     yield "## What it did to the probes"
     yield ""
     yield from table(side_by_side.impacts(told))
+    if (over_runs := side_by_side.over_runs(told)).rows:
+        yield from table(over_runs)
     yield "## How long it took"
     yield ""
     yield from table(side_by_side.lengths(told))

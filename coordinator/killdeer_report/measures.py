@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from killdeer.v1 import operator_pb2 as o
 from killdeer.v1 import probe_pb2 as m
 from killdeer_report import intervals
-from killdeer_report.intervals import FEWEST, Interval, Spread
+from killdeer_report.intervals import Interval, Sample, Spread
 from killdeer_report.series import Series, first_strike_ms, series
 from killdeer_report.victims import Victim, victims
+
+ONE_REPETITION = "one repetition, and an interval needs two: repeat the wave, or run it again"
+ALIKE = "each repetition came to the same: there is no spread to tell by"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,21 +25,41 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """What was done to a probe again and again: one value for each repetition, or each run; in the probe's unit."""
+
+    sample: Sample
+    interval: Interval | None
+    """Of the mean, over what was repeated; None: it was not, or each came to the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
-    """A probe from the first strike to the end, against its readings before; in the probe's unit."""
+    """What the strikes did to a probe; in the probe's unit."""
 
     probe: str
     unit: int
-    statistic: str
-    """median; mean for what is met or not, which is then the share of readings that met it."""
     before: Spread | None
+    """Its readings before the first strike."""
     during: Spread | None
+    """And from then to the end."""
     unknown: int
     """Readings without an answer, in all of the run."""
-    difference: float | None
-    interval: Interval | None
-    no_interval: str
-    """Why there is none; empty where there is."""
+    baseline: float | None
+    """The mean of its values while nothing was hit; None: it has none."""
+    repeated: Repeated | None
+    """Over the repetitions, each the mean of the probe's values in its time less that of the baseline."""
+    why_not: str
+    """Why there is none of it, or no interval; empty where there are both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverRuns:
+    """A probe's impact in this run and the earlier ones, each run one value: the mean of its repetitions."""
+
+    probe: str
+    unit: int
+    repeated: Repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +71,7 @@ class History:
     share: Interval | None
     """Of those that held."""
     times: tuple[Times, ...]
+    impacts: tuple[OverRuns, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +108,8 @@ def measures(report: o.GetReportResponse, units: Mapping[str, int]) -> Measures:
         times=tuple(_times(of_victims(struck), run.seed)),
         term={answer: answers.count(answer) for answer in sorted(set(answers))},
         series=taken,
-        impacts=tuple(impact(one, first_ms, run.seed) for one in taken),
-        history=_history(run, report.earlier),
+        impacts=tuple(impact(one, run, first_ms) for one in taken),
+        history=_history(run, report.earlier, {one.probe: one.unit for one in taken}),
     )
 
 
@@ -108,34 +132,49 @@ def of_victims(struck: Sequence[Victim]) -> list[tuple[str, list[float]]]:
     return [(what, [length for length in lengths if length is not None]) for what, lengths in kinds.items()]
 
 
-def impact(one: Series, first_ms: int, seed: int) -> Impact:
-    means = one.unit == m.UNIT_MET
-    before, during = one.before(first_ms), one.since(first_ms)
-    low, high = intervals.spread(before), intervals.spread(during)
-    found = intervals.of_difference(during, before, seed, means=means) if before and during else None
+def impact(one: Series, run: o.RunView, first_ms: int) -> Impact:
+    told = next((found for found in run.findings.impacts if found.probe == one.probe), None)
+    over = repeated(_sample(told), one.unit) if told is not None and told.repetitions else None
     return Impact(
         probe=one.probe,
         unit=one.unit,
-        statistic="mean" if means else "median",
-        before=low,
-        during=high,
+        before=intervals.spread(one.before(first_ms)),
+        during=intervals.spread(one.since(first_ms)),
         unknown=one.unknown(),
-        difference=None if low is None or high is None else centre(high, means) - centre(low, means),
-        interval=found,
-        no_interval="" if found else _too_few(len(before), len(during), first_ms),
+        baseline=one.baseline.mean if one.baseline is not None else None,
+        repeated=over,
+        why_not=_why_not(one, run, first_ms, over),
     )
 
 
-def centre(of: Spread, means: bool) -> float:
-    return of.mean if means else of.median
+def repeated(of: Sample, unit: int) -> Repeated:
+    found = intervals.of_mean(of)
+    if found is not None and unit == m.UNIT_MET:  # a share cannot change by more than all of it
+        found = Interval(low=max(found.low, -1.0), high=min(found.high, 1.0), method=found.method)
+    return Repeated(sample=of, interval=found)
 
 
-def _too_few(before: int, during: int, first_ms: int) -> str:
+def _sample(told: m.Impact) -> Sample:
+    return Sample(
+        count=told.repetitions,
+        mean=told.mean,
+        deviation=told.deviation,
+        lowest=told.lowest,
+        highest=told.highest,
+    )
+
+
+def _why_not(one: Series, run: o.RunView, first_ms: int, over: Repeated | None) -> str:
+    if over is not None:
+        alone = ONE_REPETITION if over.sample.count < 2 else ALIKE
+        return "" if over.interval else alone
     if not first_ms:
         return "nothing was struck"
-    if min(before, during) >= FEWEST:
-        return "resampling gives no answer"
-    return f"too few readings: {before} before and {during} after the first strike, {FEWEST} of each are needed"
+    if run.state != o.RUN_STATE_ENDED:
+        return "the run has not ended"
+    if not run.findings.baselines:
+        return "no baseline is on the record"
+    return "it has no baseline" if one.baseline is None else "no value of it is known since the first strike"
 
 
 def _times(kinds: Iterable[tuple[str, Sequence[float]]], seed: int) -> Iterator[Times]:
@@ -144,7 +183,15 @@ def _times(kinds: Iterable[tuple[str, Sequence[float]]], seed: int) -> Iterator[
             yield Times(what=what, spread=over, median=intervals.of_median(lengths, seed))
 
 
-def _history(run: o.RunView, earlier: Sequence[o.RunView]) -> History:
+def _over_runs(ended: Sequence[o.RunView], units: Mapping[str, int]) -> Iterator[OverRuns]:
+    """Of the probes of this run that others of these have too."""
+    for probe, unit in units.items():
+        means = [one.mean for run in ended for one in run.findings.impacts if one.probe == probe]
+        if len(means) > 1:
+            yield OverRuns(probe=probe, unit=unit, repeated=repeated(intervals.sample(means), unit))
+
+
+def _history(run: o.RunView, earlier: Sequence[o.RunView], units: Mapping[str, int]) -> History:
     # A run that was refused has hit nothing, so it says nothing about the hypothesis.
     ended = [
         one
@@ -160,4 +207,5 @@ def _history(run: o.RunView, earlier: Sequence[o.RunView]) -> History:
         held=held,
         share=intervals.of_share(held, len(ended)),
         times=tuple(_times(kinds, run.seed)),
+        impacts=tuple(_over_runs(ended, units)),
     )

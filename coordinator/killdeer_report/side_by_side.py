@@ -3,7 +3,8 @@
 from killdeer.v1 import probe_pb2 as m
 from killdeer.wording import counted
 from killdeer_report.comparison import Comparison
-from killdeer_report.tables import Table, difference_text, interval_text, standing
+from killdeer_report.measures import Impact, OverRuns
+from killdeer_report.tables import Table, impact_text, interval_text, standing
 from killdeer_report.victims import Victim
 from killdeer_report.wording import difference, length, moment, part_word
 
@@ -55,7 +56,7 @@ def impacts(told: Comparison) -> Table:
     changes = {one.what: one for one in told.probes}
     rows = []
     for probe in {**sides[0], **sides[1]}:
-        both = [difference_text(side[probe]) if probe in side else "not measured" for side in sides]
+        both = [_impact_text(side.get(probe)) for side in sides]
         change = changes.get(probe)
         apart = difference(change.difference, change.unit) if change else "-"
         sure = (interval_text(change.interval, change.unit) or change.no_interval) if change else "-"
@@ -69,6 +70,33 @@ def impacts(told: Comparison) -> Table:
         "95% confidence",
     )
     return Table(headings=headings, rows=tuple(rows))
+
+
+def _impact_text(one: Impact | None) -> str:
+    """`+60 ms (x1.5) in 3 repetitions, of +50 ms to +70 ms; 95% confidence: +35 ms to +85 ms (t)`."""
+    if one is None:
+        return "not measured"
+    if one.repeated is None:
+        return one.why_not
+    sure = interval_text(one.repeated.interval, one.unit)
+    return impact_text(one) + (f"; 95% confidence: {sure}" if sure else "")
+
+
+def over_runs(told: Comparison) -> Table:
+    """The impacts of each run with those before it of its experiment; no rows: neither has such."""
+    sides = [{one.probe: one for one in side.measured.history.impacts} for side in (told.first, told.second)]
+    rows = [(probe, *(_over_runs_text(side.get(probe)) for side in sides)) for probe in {**sides[0], **sides[1]}]
+    first, second = told.first.run.run_id, told.second.run.run_id
+    return Table(headings=("probe", f"runs up to {first}", f"runs up to {second}"), rows=tuple(rows))
+
+
+def _over_runs_text(one: OverRuns | None) -> str:
+    """`+16 ms in 4 runs; 95% confidence: +3 ms to +29 ms (t)`."""
+    if one is None:
+        return "one run, or none"
+    of, sure = one.repeated.sample, interval_text(one.repeated.interval, one.unit)
+    ends = f"95% confidence: {sure}" if sure else "each came to the same"
+    return f"{difference(of.mean, one.unit)} in {counted(of.count, 'run')}; {ends}"
 
 
 def lengths(told: Comparison) -> Table:

@@ -7,8 +7,14 @@ from killdeer.v1 import probe_pb2 as m
 from killdeer.wording import counted, word
 from killdeer_report.account import Account
 from killdeer_report.intervals import Interval, Spread
-from killdeer_report.measures import Impact, Times, centre, detected_ms, recovered_ms
+from killdeer_report.measures import Impact, Times, detected_ms, recovered_ms
 from killdeer_report.wording import amount, difference, length, moment, part_word, verdict_word
+
+HOW_IMPACTS_ARE_TAKEN = (
+    "A repetition begins with a strike that falls while no other victim is away, and lasts until the next begins."
+    " Its impact is the mean of the probe's values in that time, less the mean of the baseline; the interval is"
+    " Student's t over the repetitions."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +99,20 @@ def impacts(told: Account) -> Table:
             one.probe,
             spread_text(one.before, one),
             spread_text(one.during, one),
-            difference_text(one),
-            interval_text(one.interval, one.unit) or one.no_interval,
+            impact_text(one),
+            interval_text(one.repeated.interval if one.repeated else None, one.unit) or one.why_not,
             f"{one.unknown:,}",
         )
         for one in told.measured.impacts
     ]
-    headings = ("probe", "before", "from the first strike", "difference", "95% confidence", "unknown readings")
+    headings = (
+        "probe",
+        "before",
+        "from the first strike",
+        "impact of a repetition",
+        "95% confidence over repetitions",
+        "unknown readings",
+    )
     return Table(headings=headings, rows=tuple(rows))
 
 
@@ -113,14 +126,30 @@ def spread_text(of: Spread | None, one: Impact) -> str:
     return f"median {amount(of.median, one.unit)} ({ends}, {counted(of.count, 'reading')})"
 
 
-def difference_text(one: Impact) -> str:
-    """`+60 ms (x1.5)`."""
-    if one.difference is None:
+def impact_text(one: Impact) -> str:
+    """`+60 ms (x1.5) in 3 repetitions, of +50 ms to +70 ms`."""
+    if one.repeated is None:
         return "-"
-    means = one.unit == m.UNIT_MET
-    base = centre(one.before, means) if one.before else 0.0
-    factor = f" (x{(base + one.difference) / base:.3g})" if base > 0 and not means else ""
-    return difference(one.difference, one.unit) + factor
+    of, base = one.repeated.sample, one.baseline or 0.0
+    factor = f" (x{(base + of.mean) / base:.3g})" if base > 0 and one.unit != m.UNIT_MET else ""
+    ends = f", of {difference(of.lowest, one.unit)} to {difference(of.highest, one.unit)}" if of.count > 1 else ""
+    return f"{difference(of.mean, one.unit)}{factor} in {counted(of.count, 'repetition')}{ends}"
+
+
+def impacts_over_runs(told: Account) -> Table:
+    rows = [
+        (
+            one.probe,
+            f"{one.repeated.sample.count:,}",
+            difference(one.repeated.sample.mean, one.unit),
+            interval_text(one.repeated.interval, one.unit) or "each came to the same",
+            difference(one.repeated.sample.lowest, one.unit),
+            difference(one.repeated.sample.highest, one.unit),
+        )
+        for one in told.measured.history.impacts
+    ]
+    headings = ("probe", "runs", "mean impact", "95% confidence over runs", "lowest", "highest")
+    return Table(headings=headings, rows=tuple(rows))
 
 
 def interval_text(of: Interval | None, unit: int) -> str:
@@ -188,6 +217,8 @@ def how_long(told: Account) -> tuple[str, ...]:
         said.append("No probe deviated from the steady state.")
     if measured.term:
         said.append("SIGTERM: " + ", ".join(f"{count} {what}" for what, count in measured.term.items()) + ".")
+    if not said and not measured.times:
+        said.append("Nothing of it has a length: no exit, no successor, no steady state that deviated.")
     return tuple(said)
 
 

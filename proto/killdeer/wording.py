@@ -10,6 +10,9 @@ from killdeer.v1 import process_pb2 as p
 # direction of writing round. Each becomes one character, so that places and columns stay what they were.
 PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 PICTURES |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+NOT_ON_RECORD = "not on the record: "
+"""How a line of a run's log begins that says what the store did not keep of it."""
+
 IN_LINES = {code: shown for code, shown in PICTURES.items() if chr(code) not in "\n\t"}
 """The same, but line ends and tabs stay."""
 

@@ -78,6 +78,43 @@ recovery: {{within: 20s}}
     assert (compared["first"]["verdict"], compared["second"]["verdict"]) == ("deviated", "held")
 
 
+def test_ten_seeded_kills_go_through_under_an_abort_rule_and_their_impact_is_told_over_repetitions(
+    shop: Shop, server: Prometheus
+) -> None:
+    shop.front.post("/retries/on")
+    wait_until(shop.settled, "the shop is whole")
+    file = shop.payments_experiment(
+        server.url,
+        """
+baseline: 3s
+steady_state: [healthy, errors < 1%]
+abort_when: [errors > 2% for 2s]
+limits: {in_flight: 1, per_host: 1, per_minute: 60}
+waves: [{name: roulette, strikes: 10, over: 20s, pauses: random, hold: 1s}]
+recovery: {within: 20s}
+""",
+    )
+    shop.killdeer("run", file, code=0)
+    run = shop.report().run
+    assert run.verdict == o.RUN_VERDICT_HELD
+    assert len([strike for strike in run.strikes if strike.blows]) == 10
+    told = shop.killdeer("report", run.run_id, "--format", "json").json
+    found = {one["probe"]: one for one in told["measures"]["impacts"]}
+    p95 = found["p95"]["repeated"]
+    assert 2 <= p95["sample"]["count"] <= 10
+    assert p95["interval"]["method"] == "t"
+    assert p95["interval"]["low"] < p95["sample"]["mean"] < p95["interval"]["high"]
+    shop.killdeer("run", file, code=0)
+    again = shop.report().run
+    assert keys(again) == keys(run), "by the same seed"
+    history = shop.killdeer("report", again.run_id, "--format", "json").json["measures"]["history"]
+    (over_runs,) = [one for one in history["impacts"] if one["probe"] == "p95"]
+    assert over_runs["repeated"]["sample"]["count"] >= 2
+    compared = shop.killdeer("compare", run.run_id, again.run_id, "--format", "json").json
+    (change,) = [one for one in compared["probes"] if one["what"] == "p95"]
+    assert change["interval"]["low"] <= change["difference"] <= change["interval"]["high"]
+
+
 def test_i8_a_prometheus_that_dies_in_mid_run_leaves_the_hypothesis_inconclusive(
     shop: Shop, server: Prometheus
 ) -> None:

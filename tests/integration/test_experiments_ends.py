@@ -156,7 +156,8 @@ def test_r24_the_load_of_a_run_whose_coordinator_died_is_stopped_by_its_next_sta
     shop: Shop, server: Prometheus
 ) -> None:
     shop.front.post("/retries/on")
-    running = shop.begin("run", shop.payments_experiment(server.url, ROULETTE))
+    hooks = "".join(f'on_{name}: {{webhook: "{shop.front.url}/hook/{name}"}}\n' for name in ("abort", "end"))
+    running = shop.begin("run", shop.payments_experiment(server.url, ROULETTE + hooks))
     run_id = shop.until_struck()
     coordinator = shop.coordinator()
     coordinator.kill()
@@ -166,6 +167,7 @@ def test_r24_the_load_of_a_run_whose_coordinator_died_is_stopped_by_its_next_sta
     running.ended(3)
     report = shop.report(run_id)
     assert report.run.verdict == o.RUN_VERDICT_ABORTED
-    assert shop.front.posts(run_id) == ["/load/start", "/load/stop"]
+    assert shop.front.posts(run_id) == ["/load/start", "/hook/abort", "/load/stop", "/hook/end"]
+    assert list(report.run.findings.deeds) == ["on_abort: done", "load.stop: done", "on_end: done"]
     wait_until(lambda: shop.connected() == 2, "the hosts are back")
     wait_until(shop.settled, "all workers are there, and every permit was given back")

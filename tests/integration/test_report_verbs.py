@@ -106,7 +106,7 @@ def test_a_file_that_this_killdeer_cannot_read_makes_plain_numbers(operator: Fak
 
 def test_the_bounds_of_the_file_are_drawn_in_the_plots(operator: FakeOperator) -> None:
     said = Page(killdeer("report", "r7f3").out).text
-    plots = said[said.index("as if each stood alone") : said.index("How long it took")]
+    plots = said[said.index("over the repetitions.") : said.index("How long it took")]
     assert "errors < 0.1%" in plots
     assert "p95 > 1.3x baseline for 10s" in plots
 

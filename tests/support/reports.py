@@ -95,6 +95,35 @@ def readings(*, worse_by: float = 1.5, gap: tuple[int, int] = (31, 35)) -> list[
     return taken
 
 
+UNHURT = {"healthy": 0.0, "errors": 0.0001, "p95": 0.001}
+HURT = {"healthy": -0.05, "errors": 0.01, "p95": 0.03}
+
+
+def baselines() -> list[m.Baseline]:
+    usual = {"healthy": (1.0, 1.0), "errors": (0.0004, 0.0006), "p95": (0.116, 0.124)}
+    return [
+        m.Baseline(
+            probe=probe, median=(low + high) / 2, mean=(low + high) / 2, readings=20, lowest=low, highest=high
+        )
+        for probe, (low, high) in usual.items()
+    ]
+
+
+def impacts(of: dict[str, float], repetitions: int = 2) -> list[m.Impact]:
+    """Each repetition a tenth of its mean off."""
+    return [
+        m.Impact(
+            probe=probe,
+            repetitions=repetitions,
+            mean=mean,
+            deviation=abs(mean) / 10 if repetitions > 1 else 0,
+            lowest=mean - abs(mean) / 10 if repetitions > 1 else mean,
+            highest=mean + abs(mean) / 10 if repetitions > 1 else mean,
+        )
+        for probe, mean in of.items()
+    ]
+
+
 def findings() -> m.Findings:
     return m.Findings(
         findings=[
@@ -117,7 +146,8 @@ def findings() -> m.Findings:
                 detail="p95 was 1.5x the baseline",
             ),
         ],
-        baselines=[m.Baseline(probe="p95", median=0.12, readings=20, lowest=0.116, highest=0.124)],
+        baselines=baselines(),
+        impacts=impacts(HURT),
         detected_after_ms=1_400,
         recovered_after_ms=19_000,
         deeds=["load.start: done", "recovery.then[1]: failed: connection refused"],
@@ -148,6 +178,7 @@ def run(*strikes: o.StrikeView, run_id: str = "r7f3", verdict: o.RunVerdict = o.
 def earlier(run_id: str, verdict: o.RunVerdict, why: str) -> o.RunView:
     view = run(run_id=run_id, verdict=verdict)
     view.why = why
+    view.findings.impacts.extend(impacts(UNHURT, 3))
     return view
 
 
@@ -176,6 +207,8 @@ def held(run_id: str = "r8c4") -> o.GetReportResponse:
     view.why = "the steady state held while 2 victims were struck, and all recovered"
     steady = m.Finding(part=m.PART_STEADY_STATE, sentence="errors < 0.1%", standing=m.STANDING_MET)
     view.findings.findings.append(steady)
+    view.findings.baselines.extend(baselines())
+    view.findings.impacts.extend(impacts(UNHURT))
     return o.GetReportResponse(
         run=view, source=SOURCE, file="payments.yaml", readings=readings(worse_by=1.0, gap=(0, 0))
     )
@@ -194,7 +227,9 @@ FACTS = (
     "lost: no successor within 2m",
     "1.40 s after the first strike",
     "came true",
-    "+29 ms (x1.24)",
+    "+30 ms (x1.25) in 2 repetitions, of +27 ms to +33 ms",
+    "+3 ms to +57 ms (t)",
+    "+16 ms",
     "Detected 1.40 s after the first strike.",
     "The steady state held again 19.00 s after that, for good.",
     "SIGTERM: 1 escalated, 1 honoured.",

@@ -102,6 +102,15 @@ def test_a_sentence_that_failed_before_shows_what_is_measured_now_beside_the_wor
     assert line.endswith("0.02% · was unmet for 3.20 s in all, at worst 2.3%")
 
 
+def test_how_long_a_wave_goes_on_striking_is_shown() -> None:
+    run = probed(wave="one", last_strike_unix_ms=NOW + 95_000)
+    assert shown(run)[0].plain.startswith("· striking · last strike in 1m35s · 1 of 3 hold")
+    assert "last strike" not in shown(run, now_ms=NOW + 96_000)[0].plain
+    run.ClearField("findings")
+    run.ClearField("latest")
+    assert shown(run)[0].plain.rstrip().endswith(" · last strike in 1m35s"), "without probes too"
+
+
 def test_a_detail_that_cannot_be_read_is_shown_as_it_is() -> None:
     run = probed()
     run.findings.findings[0].detail = "something newer"

@@ -124,7 +124,7 @@ def test_the_closing_words_count_outcomes_and_times() -> None:
 def test_how_it_stands_names_what_is_in_flight_and_counts_what_waits() -> None:
     strikes = [runs.strike(f"c{n}", p.STRIKE_STATE_STRUCK) for n in range(5)]
     strikes += [runs.strike("d", p.STRIKE_STATE_PLANNED), runs.strike("e", p.STRIKE_STATE_RECOVERED)]
-    text = standing(runs.run(*strikes)).plain
+    text = standing(runs.run(*strikes), 0).plain
     assert text.startswith("wave 1 of 2 one · 1 recovered · in flight: a-1 worker@[0] struck, ")
     assert text.endswith(" and 2 more · 1 waiting for a permit")
 

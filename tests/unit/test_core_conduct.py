@@ -284,6 +284,40 @@ def test_the_load_of_a_run_whose_coordinator_died_is_stopped_by_the_next_one() -
     w_.restart()
     assert w_.store.runs[run_id].state == o.RUN_STATE_ENDED
     assert w_.deeds == ["load.start", "load.stop"]
+    assert probe_pb2.Findings.FromString(w_.store.runs[run_id].findings).deeds == ["load.stop: done"]
+
+
+HOOKS = "\n".join(f'{key}: {{webhook: "http://127.0.0.1:9/{key}"}}' for key in ("on_start", "on_abort", "on_end"))
+
+
+def test_who_is_to_hear_of_an_abort_and_of_the_end_hears_it_of_a_run_whose_coordinator_died() -> None:
+    w_ = world()
+    run_id = begun(w_, file(more=f"{LOAD}\n{HOOKS}"))
+    until_struck(w_, run_id)
+    w_.restart()
+    assert w_.store.runs[run_id].state == o.RUN_STATE_ENDED
+    assert w_.deeds == ["on_start", "load.start", "on_abort", "load.stop", "on_end"]
+    told = [json.loads(effect.state) for effect in w_.effects if isinstance(effect, w.Perform)][2:]
+    assert {(state["verdict"], state["why"]) for state in told} == {("aborted", "the coordinator was restarted")}
+
+
+def test_stop_always_runs_also_where_its_next_coordinator_dies_before_it_is_done() -> None:
+    w_ = world()
+    run_id = begun(w_, file(more=LOAD))
+    until_struck(w_, run_id)
+    slow(w_, "load.stop")
+    w_.restart()
+    assert w_.deeds == ["load.start", "load.stop"]
+    assert w_.store.runs[run_id].state == o.RUN_STATE_ABORTING
+    ask = w_.ask(o.WatchRunRequest(run=run_id), "viewer")
+    assert not w_.answer(ask, o.WatchRunResponse).HasField("run"), "whoever watches it is told by the store"
+    w_.intercept = lambda effect: None
+    w_.restart()
+    assert w_.deeds == ["load.start", "load.stop", "load.stop"]
+    assert w_.store.runs[run_id].state == o.RUN_STATE_ENDED
+    assert w_.store.runs[run_id].why == "the coordinator was restarted"
+    w_.run(5_000)
+    assert len(w_.deeds) == 3
 
 
 def test_i4_a_halt_ends_a_run_without_its_remedies_and_stops_its_load() -> None:
@@ -323,6 +357,71 @@ def test_hooks_hear_what_became_of_the_run() -> None:
     states = [json.loads(effect.state) for effect in w_.effects if isinstance(effect, w.Perform)]
     assert [state["run"] for state in states] == [run_id] * 3
     assert [state["state"] for state in states] == ["running", "aborting", "aborting"]
+    assert [state["verdict"] for state in states] == ["", "aborted", "aborted"]
+    assert all("'errors > 2%' came true" in state["why"] for state in states[1:])
+
+
+def test_those_who_hear_of_the_end_hear_the_verdict_that_is_stored() -> None:
+    hooks = 'on_end: {webhook: "http://127.0.0.1:9/end"}\n' + LOAD
+    w_ = world()
+    run_id = begun(w_, file(recovery=NOTIFY, more=hooks))
+    until_struck(w_, run_id)
+    w_.outside["errors"] = 0.2
+    done = ended(w_, run_id)
+    states = {effect.deed.name: json.loads(effect.state) for effect in w_.effects if isinstance(effect, w.Perform)}
+    for name in ("recovery.else.notify", "load.stop", "on_end"):
+        assert (states[name]["verdict"], states[name]["why"]) == ("not_recovered", done.why), name
+
+
+def test_a_steady_state_that_does_not_go_on_holding_before_the_strikes_refuses_the_run() -> None:
+    w_ = world()
+    run_id = begun(w_, file())
+    w_.run(500)
+    w_.outside["errors"] = 0.2
+    w_.run(1_000)
+    w_.outside["errors"] = 0.0
+    done = ended(w_, run_id)
+    assert verdict(done) == "refused"
+    assert "'errors < 1%' held, and then did not, while nothing was hit" in done.why
+    assert not done.strikes
+
+
+def test_what_breaks_while_the_load_is_being_started_is_not_held_against_the_steady_state() -> None:
+    w_ = world()
+    done_with = slow(w_, "load.start")
+    run_id = begun(w_, file(more=LOAD))
+    w_.run(1_500)
+    w_.outside["errors"] = 0.2
+    w_.run(1_500)
+    w_.outside["errors"] = 0.0
+    w_.run(1_500)
+    done_with("")
+    assert verdict(ended(w_, run_id)) == "held"
+
+
+def test_a_factor_of_a_baseline_of_nothing_is_said_to_be_nothing_and_aborts_at_the_first_that_is_not() -> None:
+    w_ = world(FakeAgent("a-1", workers=6, recovers_ms=500))
+    rule = "errors > 2x baseline"
+    run_id = begun(w_, file(abort=rule, waves="{name: many, strikes: 20, over: 60s}"))
+    until_struck(w_, run_id)
+    assert any(line.startswith(f"'{rule}': the baseline is 0") for line in lines(w_, run_id))
+    w_.outside["errors"] = 0.001
+    assert verdict(ended(w_, run_id)) == "aborted"
+
+
+def test_a_factor_of_a_baseline_with_a_floor_waits_for_it() -> None:
+    w_ = world(FakeAgent("a-1", workers=6, recovers_ms=500))
+    rule = "errors > 2x baseline at least 0.5%"
+    run_id = begun(w_, file(abort=rule, waves="{name: many, strikes: 20, over: 60s}"))
+    until_struck(w_, run_id)
+    assert not any("the baseline is 0" in line for line in lines(w_, run_id))
+    w_.outside["errors"] = 0.001
+    w_.run(5_000)
+    assert w_.store.runs[run_id].state == o.RUN_STATE_RUNNING
+    w_.outside["errors"] = 0.006
+    done = ended(w_, run_id)
+    assert verdict(done) == "aborted"
+    assert "errors 0.6%, aborts when > 2x baseline (at least 0.5%)" in done.why
 
 
 def test_i9_readings_and_lines_are_on_the_record() -> None:
@@ -333,6 +432,62 @@ def test_i9_readings_and_lines_are_on_the_record() -> None:
     kept = [one for one in w_.record if one.run_id == run_id]
     assert {reading.probe for one in kept for reading in one.readings} == {"errors", "healthy"}
     assert [line.line for one in kept for line in one.lines] == lines(w_, run_id)
+
+
+def failing_record(world: World) -> Callable[[w.Effect], list[w.Input] | None]:
+    def intercept(effect: w.Effect) -> list[w.Input] | None:
+        return [w.Unrecorded(effect, "disk full")] if isinstance(effect, w.KeepRecord) else None
+
+    return intercept
+
+
+def test_i9_what_the_store_does_not_keep_at_once_is_kept_later() -> None:
+    w_ = world()
+    w_.intercept = failing_record(w_)
+    run_id = begun(w_, file())
+    until_struck(w_, run_id)
+    w_.intercept = lambda effect: None
+    ended(w_, run_id)
+    w_.run(3_000)
+    kept = [line.line for one in w_.record for line in one.lines]
+    assert sorted(kept) == sorted(lines(w_, run_id))
+    first = min(reading.at_unix_ms for one in w_.record for reading in one.readings)
+    assert first <= w_.store.runs[run_id].started_ms + 1_000
+    assert not any("not on the record" in line for line in kept)
+
+
+def test_i9_what_the_store_never_keeps_is_said_to_be_missing() -> None:
+    w_ = world()
+    w_.intercept = failing_record(w_)
+    run_id = begun(w_, file(waves="{name: one, strikes: 1, hold: 90s}"))
+    w_.run(75_000)
+    w_.intercept = lambda effect: None
+    ended(w_, run_id)
+    w_.run(3_000)
+    kept = [line.line for one in w_.record for line in one.lines]
+    missing = [line for line in kept if line.startswith("not on the record: ")]
+    assert missing
+    assert missing[0].endswith(": disk full")
+    assert "reading" in missing[0]
+
+
+def test_each_repetition_has_one_impact_on_each_probe_against_the_baseline() -> None:
+    w_ = world(errors=0.001)
+    waves = "{name: many, strikes: 1, repeat: 3, every: 20s, hold: 10s}"
+    run_id = begun(w_, file(steady="errors < 90%", waves=waves))
+    for count, errors in enumerate((0.2, 0.4, 0.6), start=1):
+        until_struck(w_, run_id, count)
+        w_.outside["errors"] = errors
+    done = ended(w_, run_id)
+    (usual,) = [one for one in done.findings.baselines if one.probe == "errors"]
+    assert usual.mean == pytest.approx(0.001)
+    (errors_,) = [one for one in done.findings.impacts if one.probe == "errors"]
+    assert errors_.repetitions == 3
+    assert errors_.mean == pytest.approx(0.399, abs=0.02)
+    assert errors_.deviation == pytest.approx(0.2, abs=0.02)
+    assert [errors_.lowest, errors_.highest] == pytest.approx([0.199, 0.599], abs=0.02)
+    (healthy,) = [one for one in done.findings.impacts if one.probe == "healthy"]
+    assert (healthy.repetitions, healthy.mean, healthy.deviation) == (3, 0.0, 0.0)
 
 
 def test_a_unit_that_stays_down_is_started_where_the_file_says_so() -> None:
@@ -367,6 +522,21 @@ def test_i8_nothing_is_struck_under_an_abort_rule_of_which_nothing_has_been_know
     assert verdict(done) == "inconclusive", done.why
     assert "'errors > 2%' guards nothing" in done.why
     assert struck(w_, run_id) < 5
+
+
+def test_what_is_left_of_a_wave_and_of_its_hold_is_told() -> None:
+    w_ = world(FakeAgent("a-1", workers=6, recovers_ms=500))
+    waves = "{name: many, strikes: 4, over: 40s, hold: 20s}, {name: one, strikes: 1}"
+    run_id = begun(w_, file(waves=waves))
+    assert not view(w_, run_id).last_strike_unix_ms
+    until_struck(w_, run_id)
+    due_ms = view(w_, run_id).last_strike_unix_ms
+    assert due_ms - w_.unix_ms == pytest.approx(30_000, abs=1_000)
+    until_struck(w_, run_id, 4)
+    w_.run(2_000)
+    now = view(w_, run_id)
+    assert not now.last_strike_unix_ms
+    assert now.phase_ends_unix_ms - w_.unix_ms == pytest.approx(18_000, abs=1_500)
 
 
 def test_the_last_wave_is_watched_as_long_as_its_hold_says() -> None:

@@ -265,6 +265,22 @@ def test_r24_the_runs_of_a_coordinator_that_died_are_ended_and_what_was_sent_is_
     assert len(other.store.said("coordinator.gone")) == 1
 
 
+def test_a_run_whose_coordinator_is_gone_is_closed_by_another_as_its_file_says() -> None:
+    one, other, both = two(FakeAgent("a-1", recovers_ms=None))
+    deeds = [f'on_{what}: {{webhook: "http://127.0.0.1:9/{what}"}}' for what in ("abort", "end")]
+    load = 'load: {start: {webhook: "http://127.0.0.1:9/on"}, stop: {webhook: "http://127.0.0.1:9/off"}}'
+    run_id = started(both, one, "\n".join([file("{name: all, strikes: 3}").rstrip(), load, *deeds]))
+    both.run(20_000, struck(other, "a-1"))
+    assert (one.deeds, other.deeds) == (["load.start"], [])
+    both.frozen.add("c1")
+    both.run(AWAY_MS + 8_000, lambda: other.store.runs[run_id].state == o.RUN_STATE_ENDED)
+    assert other.deeds == ["on_abort", "load.stop", "on_end"]
+    row = other.store.runs[run_id]
+    assert (row.driver, row.verdict, row.why) == ("c2", o.RUN_VERDICT_ABORTED, "its coordinator c1 is gone")
+    both.run(10_000)
+    assert len(other.deeds) == 3
+
+
 def test_r24_what_was_permitted_and_not_delivered_is_void() -> None:
     agent = FakeAgent("a-1")
     one, other, both = two(agent)

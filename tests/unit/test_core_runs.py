@@ -1,6 +1,7 @@
 """A run, driven by the core against a fleet in memory: waves, permits, outcomes, verdicts."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -501,6 +502,26 @@ def test_a_watcher_sees_every_line_once_and_the_end() -> None:
     assert replies[-1].run.state == o.RUN_STATE_ENDED
     assert ask in w.ended
     assert any("permit granted" in line for line in lines)
+
+
+def test_a_run_of_many_strikes_is_told_whole_the_less_often() -> None:
+    w = world(FakeAgent("a-1", workers=2_000, recovers_ms=100))
+    waves = "{name: rehearsal, dry_run: true}, {name: some, strikes: 20, over: 20s}"
+    run_id = run(w, file(waves, limits="in_flight: 20, per_host: 20"))
+    ask = w.ask(o.WatchRunRequest(run="latest"), "viewer")
+    told: list[int] = []
+    for _ in range(80):
+        w.run(100)
+        told += [w.now_ns // MS] * (len(w.replies[ask]) - len(told))
+    assert w.store.runs[run_id].state == o.RUN_STATE_RUNNING
+    assert len(told) > 4
+    pauses = [after - before for before, after in pairwise(told[2:])]
+    assert min(pauses) >= 1_000
+    found = w.core.runs.named(run_id)
+    assert found is not None
+    ended(w, run_id)
+    replies: Sequence[o.WatchRunResponse] = w.replies[ask]  # type: ignore[assignment]
+    assert [line for reply in replies for line in reply.log] == [line.line for line in found.log]
 
 
 @pytest.mark.parametrize("environment", ["production", ""])

@@ -76,7 +76,17 @@ def test_a_sentence_says_what_it_says(
         bound=bound,
         of_baseline=of_baseline,
         for_ms=for_ms,
+        in_percent="%" in sentence,
     )
+
+
+def test_a_factor_of_the_baseline_may_have_a_floor() -> None:
+    (made,) = experiment("abort_when: [errors > 2x baseline at least 0.1% for 2m]\n").abort_when
+    assert (made.of_baseline, made.bound, made.for_ms, made.in_percent) == (True, 2.0, 120_000, True)
+    assert made.floor == pytest.approx(0.001)
+    (made,) = experiment("steady_state: ['p95 < 1.3x baseline at least 50 ms']\n").steady_state
+    assert made.bound == 1.3
+    assert made.floor == pytest.approx(0.05)
 
 
 def test_what_is_counted_in_the_target_is_a_probe_of_its_own() -> None:
@@ -125,6 +135,7 @@ def test_sentences_that_mean_the_same_in_any_order_are_one_plan() -> None:
         "steady_state: [errors < 2]\n",
         "steady_state: [errors <= 1]\n",
         "steady_state: [errors < 1x baseline]\n",
+        "steady_state: [errors < 1x baseline at least 1]\n",
         "steady_state: [errors < 1 for 1s]\n",
         "steady_state: [errors < 1, healthy]\n",
         "preconditions: [errors < 1]\nbaseline: 10s\n",
@@ -150,6 +161,8 @@ PIECES = [
     "0.1%",
     "2x",
     "baseline",
+    "at",
+    "least",
     "for",
     "2m",
     "300ms",

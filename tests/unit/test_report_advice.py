@@ -76,8 +76,17 @@ def running(report: o.GetReportResponse) -> None:
     report.run.state = o.RUN_STATE_RUNNING
 
 
-def few(report: o.GetReportResponse) -> None:
-    del report.readings[30:]
+def once(report: o.GetReportResponse) -> None:
+    for one in report.run.findings.impacts:
+        one.repetitions, one.deviation = 1, 0
+
+
+def load_goes_on(report: o.GetReportResponse) -> None:
+    report.run.findings.deeds.append("load.stop: no answer")
+
+
+def not_whole(report: o.GetReportResponse) -> None:
+    report.log.add(line="not on the record: 12 readings and 1 line: disk full")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +103,9 @@ def few(report: o.GetReportResponse) -> None:
         (unjudged, "add a steady_state"),
         (aborted, '"p95 > 1.3x baseline for 10s" came true and stopped the run'),
         (running, "The run has not ended"),
-        (few, "Too few readings of healthy, errors, p95"),
+        (once, "Of healthy, errors, p95 there is the impact of one repetition, which may be chance"),
+        (load_goes_on, "The load may still be there: load.stop: no answer. Stop it by hand."),
+        (not_whole, "not whole, as the store did not keep 12 readings and 1 line: disk full."),
     ],
 )
 def test_each_fact_that_asks_for_something_is_said(

@@ -41,6 +41,26 @@ def test_a_fix_shows_in_verdict_findings_and_probes(told: Comparison) -> None:
     assert gone.no_interval == "too few: 2 and 2, 8 of each are needed"
 
 
+def test_each_impact_has_its_interval_over_repetitions_and_over_the_runs_so_far(told: Comparison) -> None:
+    (p95,) = [one for one in told.probes if one.what == "p95"]
+    assert p95.difference == pytest.approx(-0.029)
+    assert p95.interval is not None and p95.interval.method == "t"
+    assert p95.interval.low < -0.029 < p95.interval.high
+    text = comparison_markdown(told)
+    assert "+30 ms (x1.25) in 2 repetitions, of +27 ms to +33 ms; 95% confidence: +3 ms to +57 ms (t)" in text
+    assert "| p95 | +16 ms in 2 runs; 95% confidence: -169 ms to +200 ms (t) | one run, or none |" in text
+
+
+def test_with_one_repetition_on_a_side_the_difference_has_no_interval_and_it_is_said() -> None:
+    once = reports.held()
+    del once.run.findings.impacts[:]
+    once.run.findings.impacts.extend(reports.impacts(reports.UNHURT, 1))
+    found = {one.what: one for one in compared(reports.deviated(), once).probes}["p95"]
+    assert found.interval is None
+    assert found.difference == pytest.approx(-0.029)
+    assert found.no_interval == "too few: 2 and 1 repetitions, two of each are needed"
+
+
 def test_json_names_both_and_their_differences(told: Comparison) -> None:
     found = json.loads(comparison_json(told))
     assert (found["first"]["verdict"], found["second"]["verdict"]) == ("deviated", "held")

@@ -120,7 +120,8 @@ class Asks:
 
     def _of_run(self, asked: Asked, request: o.AbortRunRequest | o.WatchRunRequest) -> None:
         run = self.runs.named(request.run)
-        if run is None and self.roster.instance:  # its driver, if any, is another coordinator
+        ending = self.roster.books is not None and request.run in self.roster.books.runs
+        if run is None and (self.roster.instance or ending):  # driven by another, or ended for one that is gone
             if isinstance(request, o.AbortRunRequest):
                 self._abort_elsewhere(asked, request)
             else:

@@ -6,10 +6,14 @@ steady state is to come back, with the remedies of the file where it does not; t
 A run whose file says nothing of all this goes straight through.
 """
 
+from collections.abc import Sequence
+
 from killdeer.v1.agent_pb2 import UnitStarted
 from killdeer.v1.operator_pb2 import RunPhase, RunVerdict, RunView
+from killdeer.v1.probe_pb2 import Finding as Sentence
 from killdeer.v1.probe_pb2 import Findings, Part, Standing
 from killdeer_coordinator.core.chores import TRIES, Chores
+from killdeer_coordinator.core.deviation import Deviation
 from killdeer_coordinator.core.opening import Opening
 from killdeer_coordinator.core.remedies import Remedies
 from killdeer_coordinator.core.roster import NS_PER_MS
@@ -17,7 +21,8 @@ from killdeer_coordinator.core.run import Ground, Run
 from killdeer_coordinator.core.scans import Survey
 from killdeer_coordinator.core.steady import Steady
 from killdeer_coordinator.core.targets import aimed_at
-from killdeer_coordinator.core.verdict import Finding, concluded
+from killdeer_coordinator.core.verdict import Finding as Verdict
+from killdeer_coordinator.core.verdict import concluded
 from killdeer_coordinator.core.wave import Wave
 
 
@@ -40,15 +45,15 @@ class Conduct:
         self._busy = False  # deeds are under way
         self._gated = 0  # waves that have passed their gate
         self._gate_ns = 0  # mono: no gate is passed before
-        self._struck_ns = 0  # mono: of the first strike
+        self._deviation = Deviation()
         self._abort_told = False
         self._telling = False  # of the abort, which keeps nothing from being stopped; the end waits for it
         self._asked_anew_ns = 0  # mono: what was measured before counts for no gate, and for no end
-        self._met_ns: int | None = None  # the steady state is met since
-        self._unmet_ns: int | None = None  # it was seen unmet, with victims struck, first
-        self._back_ns: int | None = None  # and is met again since
         self._opening = Opening(run, self.steady, self._chores, self._enter)
         self._remedies = Remedies(run, ground.roster, self._chores)
+        self._found = Findings()  # as it closes
+        self._closed_on: Verdict | None = None  # what its strikes had come to then
+        self._outcome: Verdict = (RunVerdict.RUN_VERDICT_UNSPECIFIED, "")  # and the run
         self._not_back = ""  # why it did not come back by itself, as far as that is known
 
     # --- before, between and during (see opening.py for what is before) -------------------------------------
@@ -56,14 +61,15 @@ class Conduct:
     def look(self) -> None:
         """Once a tick and whenever something has come: measures, and ends a run that hurts."""
         run = self.run
-        if run.aborting and not self._abort_told:
+        if not self._abort_told and (ending := run.aborting) is not None:
             self._abort_told = self._telling = True
-            self._chores.do(self._outlook.on_abort, run.row, self._told, tries=TRIES, go_on=True)
+            row = run.with_verdict(*ending)
+            self._chores.do(self._outlook.on_abort, row, self._told, tries=TRIES, go_on=True)
         if not self.steady.measures or run.ending:
             return
         self._follow_strikes()
         self.steady.tick()
-        standing = self.steady.look(Part.PART_STEADY_STATE, struck=bool(self._struck_ns))
+        standing = self.steady.look(Part.PART_STEADY_STATE, struck=bool(self._deviation.struck_ns))
         self._follow(standing)
         if self._opening.done and self.phase != RunPhase.RUN_PHASE_CLOSING and run.running:
             self._watch_abort_rules()
@@ -91,7 +97,7 @@ class Conduct:
             self._measure_anew()
         if not self.steady.measured_since(self._asked_anew_ns):
             return
-        standing = self.steady.look(Part.PART_STEADY_STATE, struck=bool(self._struck_ns))
+        standing = self.steady.look(Part.PART_STEADY_STATE, struck=bool(self._deviation.struck_ns))
         if self.steady.holds_now:
             self._gated = waves_done
             self._enter(RunPhase.RUN_PHASE_WAVES)
@@ -102,7 +108,7 @@ class Conduct:
 
     def _watch_abort_rules(self) -> None:
         """One of which nothing has been known for long guards nothing, and nothing is struck without a guard."""
-        self.steady.look(Part.PART_ABORT_WHEN, struck=bool(self._struck_ns))
+        self.steady.look(Part.PART_ABORT_WHEN, struck=bool(self._deviation.struck_ns))
         judges = self.steady.judges(Part.PART_ABORT_WHEN)
         true = next((one.finding() for one in judges if one.standing == Standing.STANDING_MET), None)
         blind = next((one.finding() for one in judges if one.blind), None)
@@ -122,24 +128,16 @@ class Conduct:
         """From when the first was sent: what it does may be seen before the store has the word of it. One of which
         its agent says that nothing was sent, has done nothing."""
         if not self.run.may_have_struck:
-            self._struck_ns, self._unmet_ns, self._back_ns = 0, None, None
-        elif not self._struck_ns:
-            self._struck_ns = self._now
+            self._deviation.nothing_struck()
+        elif not self._deviation.struck_ns:
+            self._deviation.struck_ns = self._now
             self.steady.begin_counting()
 
     def _follow(self, standing: Standing) -> None:
-        """When the steady state deviated, and when it was back."""
-        met = self.steady.holds_now
-        self._met_ns = (self._now if self._met_ns is None else self._met_ns) if met else None
-        if not self._struck_ns:
-            return
-        if standing == Standing.STANDING_UNMET and self._unmet_ns is None:
-            self._unmet_ns = self._now
-            self.run.say(f"the steady state deviates: {self._unmet()}")
-        if self._unmet_ns is not None:
-            if met and self._back_ns is None:
-                self.run.say("the steady state holds again")
-            self._back_ns = (self._now if self._back_ns is None else self._back_ns) if met else None
+        news = self._deviation.follow(standing, self._now, met=self.steady.holds_now)
+        if news:
+            said = f"deviates: {self._unmet()}" if news == "deviates" else "holds again"
+            self.run.say(f"the steady state {said}")
 
     def _unmet(self) -> str:
         return "; ".join(
@@ -160,13 +158,16 @@ class Conduct:
         if self.run.running and self._now < self._gate_ns:
             return  # the last wave is watched as long as its `hold` says
         halted = verdict == RunVerdict.RUN_VERDICT_HALTED or bool(self._ground.roster.halts.active)
-        if self.phase != RunPhase.RUN_PHASE_CLOSING and not halted and not self._back_to_normal():
+        if self.phase != RunPhase.RUN_PHASE_CLOSING and not halted and not self._back_to_normal((verdict, why)):
             return
         if self.phase != RunPhase.RUN_PHASE_CLOSING:
             self._enter(RunPhase.RUN_PHASE_CLOSING)
+            self._found, self._closed_on = self._what_was_found(), (verdict, why)
+            self._outcome = concluded((verdict, why), self._sentences(), self._not_back)
             if self._outlook.at_end:
                 self._busy = True
-                self._chores.do(self._outlook.at_end, self.run.row, self._closed, tries=TRIES, go_on=True)
+                row = self.run.with_verdict(*self._outcome)
+                self._chores.do(self._outlook.at_end, row, self._closed, tries=TRIES, go_on=True)
                 return
         if not self._telling:
             self._end((verdict, why))
@@ -177,21 +178,30 @@ class Conduct:
     def _told(self, failed: str) -> None:
         self._telling = False
 
-    def _end(self, struck: Finding) -> None:
-        found = Findings(
-            findings=self.steady.findings(), baselines=self.steady.baselines(), deeds=self._chores.said
-        )
-        if self._unmet_ns is not None:
-            found.detected_after_ms = (self._unmet_ns - self._struck_ns) // NS_PER_MS
-            if self._back_ns is not None:
-                found.recovered_after_ms = (self._back_ns - self._unmet_ns) // NS_PER_MS
-        # Of a steady state that deviated when nothing was hit after all, there is nothing to say.
-        verdict, why = concluded(struck, found.findings if self._struck_ns else (), self._not_back)
-        self.run.finish(verdict, why, found.SerializeToString() if found.ByteSize() else b"")
+    def _end(self, struck: Verdict) -> None:
+        """As it was told to those who hear of the end, unless a halt or an abort has come since."""
+        if struck != self._closed_on:
+            self._outcome = concluded(struck, self._sentences(), self._not_back)
+        self._found.deeds.extend(self._chores.said)
+        self.run.finish(*self._outcome, self._found.SerializeToString() if self._found.ByteSize() else b"")
 
-    def _back_to_normal(self) -> bool:
+    def _what_was_found(self) -> Findings:
+        absences = [flight.absence for flight in self.run.flights.values()]
+        found = Findings(
+            findings=self.steady.findings(),
+            baselines=self.steady.baselines(),
+            impacts=self.steady.impacts(one for one in absences if one is not None),
+        )
+        self._deviation.tell(found)
+        return found
+
+    def _sentences(self) -> Sequence[Sentence]:
+        """Of a steady state that deviated when nothing was hit after all, there is nothing to say."""
+        return self._found.findings if self._deviation.struck_ns else ()
+
+    def _back_to_normal(self, struck: Verdict) -> bool:
         """Has the steady state come back, or is there nothing left to try?"""
-        if not self._struck_ns and not self.run.victims_struck:
+        if not self._deviation.struck_ns and not self.run.victims_struck:
             return True
         if self.phase != RunPhase.RUN_PHASE_RECOVERY:
             self._enter(RunPhase.RUN_PHASE_RECOVERY, self._window_ms)
@@ -199,9 +209,7 @@ class Conduct:
         if not self.steady.measured_since(self._asked_anew_ns):
             return False
         stable_ns = self.run.intake.stable_for_ms * NS_PER_MS
-        back = not self._outlook.steady_state or (
-            self._met_ns is not None and self._now - self._met_ns >= stable_ns
-        )
+        back = not self._outlook.steady_state or self._deviation.met_for(stable_ns, self._now)
         missing = self._remedies.missing
         tried = bool(self._remedies.last)
         if back and not missing:
@@ -213,10 +221,12 @@ class Conduct:
             self._until_ns = self._now + self._window_ms * NS_PER_MS
             self._remedies.try_next(missing)
             return False
-        self._not_back = self._remedies.in_vain(self.steady, deviated=self._unmet_ns is not None)
+        self._not_back = self._remedies.in_vain(self.steady, deviated=self._deviation.seen)
         if self._outlook.otherwise:
             self._busy = True
-            self._chores.do(self._outlook.otherwise, self.run.row, self._closed, tries=TRIES, go_on=True)
+            sentences = self.steady.findings() if self._deviation.struck_ns else ()
+            row = self.run.with_verdict(*concluded(struck, sentences, self._not_back))
+            self._chores.do(self._outlook.otherwise, row, self._closed, tries=TRIES, go_on=True)
         return True
 
     @property
@@ -236,8 +246,10 @@ class Conduct:
             view.latest.extend(self.steady.latest())
             view.findings.findings.extend(self.steady.findings())
             view.findings.baselines.extend(self.steady.baselines())
-        if self._until_ns > self._now:
-            left_ms = (self._until_ns - self._now) // NS_PER_MS
+        hold_ns = self._gate_ns if self.run.running else 0  # a wave's `hold` is no phase of its own
+        until_ns = max(self._until_ns, hold_ns)
+        if until_ns > self._now:
+            left_ms = (until_ns - self._now) // NS_PER_MS
             view.phase_ends_unix_ms = self._ground.errands.now.unix_ms + left_ms
 
     @property

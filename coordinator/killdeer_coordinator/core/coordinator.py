@@ -10,6 +10,7 @@ from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core import words
 from killdeer_coordinator.core.admission import RESTORED
 from killdeer_coordinator.core.asks import Asks
+from killdeer_coordinator.core.closing import Closing
 from killdeer_coordinator.core.departures import Departures
 from killdeer_coordinator.core.drafts import Drafts
 from killdeer_coordinator.core.errands import Errands
@@ -38,6 +39,7 @@ class Core:
         self.scans = Scans(self.roster, self.errands)
         self.inspections = Inspections(self.roster, self.errands)
         self.runs = Runs(self.roster, self.errands, self.scans)
+        self.closing = Closing(self.roster, self.errands)
         self.halting = Halting(self.roster, self.errands, halted=self.runs.halted, open_hosts=self.runs.open_hosts)
         self.sessions = Sessions(
             self.roster, self.errands, self.halting, welcomed=self.runs.welcomed, lost=self._link_lost
@@ -88,6 +90,8 @@ class Core:
                 self.far.delivered(what)
             case words.Measured():
                 self.errands.measured(what)
+            case words.Unrecorded():
+                self.runs.unrecorded(what)
             case words.Performed():
                 self.errands.performed(what)
             case words.Woken():
@@ -135,7 +139,7 @@ class Core:
             self.halting.learn(decided.answer.halts)
             ended = decided.answer.runs
             # Without other coordinators whoever holds open strikes comes back here, and they are reverted then.
-            self.runs.orphaned(decided.answer.open if self.roster.instance else (), ended)
+            self.runs.orphaned(decided.answer.open if self.roster.instance else ())
             self.errands.note("coordinator.started", runs_ended=[run.run_id for run in ended])
 
     def _heard(self, number: int, frame: ConnectRequest) -> None:
@@ -185,6 +189,7 @@ class Core:
             self._store_lacks(self._read_after)
         roster.books, roster.read_begun_ns, roster.read_ended_ns = read.books, read.begun_ns, now.mono_ns
         self._rose(read.books.position)
+        self.closing.look(read.books, self.runs.drives)
         known = set(roster.halts.engaged)
         self.halting.learn(read.books.halts)
         if any(halt_id.startswith(RESTORED) for halt_id in roster.halts.engaged.keys() - known):

@@ -7,7 +7,7 @@ one permit is asked for at a time. The next wave begins when the one before has 
 from dataclasses import replace
 
 from killdeer.v1.agent_pb2 import ConnectResponse
-from killdeer.v1.operator_pb2 import RunVerdict
+from killdeer.v1.operator_pb2 import RunVerdict, RunView
 from killdeer_coordinator.core import ledger, records
 from killdeer_coordinator.core.books import Permit
 from killdeer_coordinator.core.conduct import Conduct
@@ -15,6 +15,7 @@ from killdeer_coordinator.core.draw import draw
 from killdeer_coordinator.core.flight import Flight, command, drawn
 from killdeer_coordinator.core.lines import place
 from killdeer_coordinator.core.refusal import Refused
+from killdeer_coordinator.core.roster import NS_PER_MS
 from killdeer_coordinator.core.run import Ground, Run
 from killdeer_coordinator.core.scans import Survey
 from killdeer_coordinator.core.schedule import Step, expand
@@ -56,6 +57,15 @@ class Drive:
             self.conduct.wind_up(*run.conclusion)
         elif run.running and not self._looking:
             self._go_on()
+
+    def fill(self, view: RunView) -> None:
+        """What is known while the run goes on."""
+        self.conduct.fill(view)
+        wave = self._wave
+        if wave is not None and wave.steps and self.run.running and not self.run.struck_out:
+            due_ns = wave.begun_ns + wave.steps[-1].at_ms * NS_PER_MS
+            left_ms = max(0, due_ns - self._now) // NS_PER_MS
+            view.last_strike_unix_ms = self._ground.errands.now.unix_ms + left_ms
 
     @property
     def _now(self) -> int:

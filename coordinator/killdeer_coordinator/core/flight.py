@@ -6,11 +6,12 @@ from killdeer.v1.agent_pb2 import Strike
 from killdeer.v1.operator_pb2 import StrikeView
 from killdeer.v1.process_pb2 import Action, Candidate, StrikeState
 from killdeer_coordinator.core.books import RunRow
+from killdeer_coordinator.core.impact import Absence
 from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.ledger import OVER
 from killdeer_coordinator.core.roster import NS_PER_MS, Link, Roster, right_ns
 from killdeer_coordinator.core.schedule import Step
-from killdeer_coordinator.core.strikes import WITHOUT_A_SIGNAL
+from killdeer_coordinator.core.strikes import WITHOUT_A_SIGNAL, hit
 
 # A strike is given up by its agent this long after the heartbeat that was answered before it was sent.
 NOT_AFTER_MS = 10_000
@@ -61,6 +62,17 @@ class Flight:
     @property
     def in_flight(self) -> bool:
         return bool(self.permit_id) and not self.resolved
+
+    @property
+    def absence(self) -> Absence | None:
+        """Of its victim, from when it was sent; None: nothing is known to have been hit."""
+        if not self.told or not hit(self.view):
+            return None
+        if self.view.recovered_after_ns:
+            return Absence(self.sent_ns, self.sent_ns + self.view.recovered_after_ns)
+        if self.view.state == StrikeState.STRIKE_STATE_SURVIVED:  # a pause was survived once it was over
+            return Absence(self.sent_ns, self.sent_ns + lasts_ms(self.view.action) * NS_PER_MS)
+        return Absence(self.sent_ns, None)
 
     def permitted(self, permit_id: str, now_ns: int) -> None:
         """From here on it counts as sent: it is never sent again (rule R23)."""

@@ -39,7 +39,6 @@ class Outlook:
     at_start: tuple[Deed, ...] = ()  # on_start, then load.start
     on_abort: tuple[Deed, ...] = ()
     at_end: tuple[Deed, ...] = ()  # load.stop, then on_end
-    load_stop: tuple[Deed, ...] = ()  # of at_end, what must be done whatever happens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,6 @@ def _outlook(experiment: Experiment) -> Outlook:
         at_start=(*experiment.on_start, *experiment.load_start),
         on_abort=experiment.on_abort,
         at_end=(*experiment.load_stop, *experiment.on_end),
-        load_stop=experiment.load_stop,
     )
 
 

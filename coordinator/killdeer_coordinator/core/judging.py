@@ -5,6 +5,8 @@ held, it is met until it has failed for D on end. Before it has ever held there 
 on the strength of a state that nobody has seen. A stretch of D in which it was neither known to hold nor known to
 fail for so long is unknown.
 
+A factor of a baseline of 0 is 0: all but nothing is above it, and nothing below. Only a floor changes that.
+
 An abort rule has come true once its comparison was true for D on end, and stays so. A false reading begins anew; an
 unknown one does neither: the clock stands still while nothing is known. A rule of which nothing is known for long
 guards nothing, which must not pass for fine: `blind` tells of it.
@@ -48,6 +50,7 @@ class Judge:
         self.comparison: Standing = probe_pb2.STANDING_UNSPECIFIED
         """The newest, without regard to `for`: a gate asks for this, so as not to open on a grace."""
         self.standing: Standing = probe_pb2.STANDING_UNSPECIFIED
+        self.relapsed = False  # it had held, and then did not, while nothing was hit
         self._unit = unit
         self._for_ns = expectation.for_ms * NS_PER_MS
         self._aborts = part == probe_pb2.PART_ABORT_WHEN
@@ -91,6 +94,8 @@ class Judge:
             self._measured = self._in_words(value, bound)
         self.comparison, self._struck = comparison, struck
         self.standing = self._judged()
+        if not struck and self._held and self.standing == UNMET:
+            self.relapsed = True
         if struck and self._is_ill():
             self._unmet_unix_ms = self._unmet_unix_ms or unix_ms
             off = abs(value.value - bound)
@@ -118,7 +123,10 @@ class Judge:
         """NaN: there is no baseline to hold it against."""
         if not self.expectation.of_baseline:
             return self.expectation.bound
-        return math.nan if baseline is None else self.expectation.bound * baseline
+        if baseline is None:
+            return math.nan
+        times = self.expectation.bound * baseline
+        return times if self.expectation.floor is None else max(times, self.expectation.floor)
 
     def _compare(self, value: Value, bound: float) -> Standing:
         if math.isnan(value.value) or math.isnan(bound):
@@ -181,7 +189,8 @@ class Judge:
             at_least = "" if math.isnan(value.value) else f", at least {measured}"
             measured, detail = f"is unknown{at_least}", f": {value.detail}" if value.detail else ""
         if expected.of_baseline:
-            limit = f"{expected.bound:g}x baseline" + ("" if math.isnan(bound) else f" ({limit})")
+            least = "at least " if bound == expected.floor else ""
+            limit = f"{expected.bound:g}x baseline" + ("" if math.isnan(bound) else f" ({least}{limit})")
         limit = _BARE.get((expected.comparison, limit)) or f"{expected.comparison} {limit}"
         if self._aborts:
             lasting = f" for {format_duration(expected.for_ms)}" if expected.for_ms else ""

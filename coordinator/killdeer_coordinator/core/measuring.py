@@ -7,12 +7,13 @@ later all the same, it is of nobody's turn any more. Times in ns are this machin
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from killdeer.durations import format_duration
 from killdeer.v1 import probe_pb2
 from killdeer.v1.agent_pb2 import Heartbeat
-from killdeer.v1.probe_pb2 import Baseline, HostMetric, Probe, Reading
+from killdeer.v1.probe_pb2 import Baseline, HostMetric, Impact, Probe, Reading
+from killdeer_coordinator.core.impact import Values, impact
 from killdeer_coordinator.core.series import NS_PER_MS, Series, Value, known, unknown
 
 # Where a file's reader has set none.
@@ -49,6 +50,7 @@ class _Measured:
     latest: Reading | None = None
     seen: list[float | None] = field(default_factory=list)  # values, None if unknown, while the baseline is open
     baseline: Baseline | None = None
+    since: Values = field(default_factory=Values)  # from when the baseline was closed
 
 
 class Measuring:
@@ -150,6 +152,7 @@ class Measuring:
                     readings=len(values),
                     lowest=min(values),
                     highest=max(values),
+                    mean=fmean(values),
                 )
             one.seen.clear()
 
@@ -161,6 +164,18 @@ class Measuring:
 
     def baselines(self) -> tuple[Baseline, ...]:
         return tuple(one.baseline for one in self._probes.values() if one.baseline is not None)
+
+    def impacts(self, begun: Sequence[int], until_ns: int) -> tuple[Impact, ...]:
+        """Of each probe with a baseline, over the repetitions that began then (see impact.py); asked once, as what
+        they rest on is let go. What is counted from the first strike on has nothing to be held against."""
+        found = [
+            impact(one.baseline, one.since, begun, until_ns)
+            for one in self._probes.values()
+            if one.baseline is not None and (one.probe.over_ms or not one.probe.HasField("events"))
+        ]
+        for one in self._probes.values():
+            one.since = Values()
+        return tuple(told for told in found if told is not None)
 
     def fresh(self) -> tuple[Reading, ...]:
         """The readings since the last call, for the record."""
@@ -187,9 +202,11 @@ class Measuring:
             one.summed = None
         one.latest = Reading(probe=one.probe.name, at_unix_ms=unix_ms, value=value, detail=detail)
         self._fresh.append(one.latest)
+        now = self.value(one.probe.name, now_ns)
         if self._open:
-            now = one.series.now(now_ns)
             one.seen.append(now.value if now.known else None)
+        elif now.known:
+            one.since.add(now_ns, now.value)
 
 
 def host_value(metric: HostMetric, heartbeats: Mapping[str, Heartbeat | None]) -> Value:

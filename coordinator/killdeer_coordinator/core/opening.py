@@ -76,12 +76,23 @@ class Opening:
         if self._steady.blind and now_ns < until_ns + FIRST_READINGS_MS * NS_PER_MS:
             return
         self._steady.close_baseline()
+        for sentence in self._steady.of_nothing():
+            self._run.say(
+                f"{sentence!r}: the baseline is 0, and so is any factor of it; a floor says what is too little to"
+                " count, such as 2x baseline at least 5"
+            )
         for part in (Part.PART_PRECONDITION, Part.PART_STEADY_STATE, Part.PART_ABORT_WHEN):
             self._steady.look(part, struck=False)
         said = [
             f"{one.sentence!r} {_WRONG[one.part, one.standing]} ({one.detail})"
             for one in self._steady.findings()
             if (one.part, one.standing) in _WRONG
+        ]
+        wrong = {one.sentence for one in self._steady.findings() if (one.part, one.standing) in _WRONG}
+        said += [
+            f"{sentence!r} held, and then did not, while nothing was hit"
+            for sentence in self._steady.relapsed
+            if sentence not in wrong
         ]
         if said:
             self._run.conclude(RunVerdict.RUN_VERDICT_REFUSED, f"nothing was hit: {'; '.join(said)}")

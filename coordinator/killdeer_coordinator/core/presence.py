@@ -67,7 +67,8 @@ def beat(coordinator: str, instance: str, positions: Sequence[StorePosition] = (
         runs = [run for run in books.runs.values() if run.driver in gone]
         drivers = sorted({run.driver for run in runs})
         why = f"its coordinator {' and '.join(drivers)} is gone"
-        ended, entries, open_strikes = end_runs(books, runs, why, halted=bool(books.halts.union(halts).active))
+        halted = bool(books.halts.union(halts).active)
+        ended, entries, open_strikes = end_runs(books, runs, why, halted=halted, by=coordinator)
         if named.changes:
             open_strikes += left_open(books)  # it may have ended runs itself, and not reverted yet
         return Decision(
@@ -115,15 +116,15 @@ def leave(coordinator: str, instance: str) -> Decide:
 
 
 class Presence:
-    """`orphaned` is told the runs that were ended here for another coordinator, and their strikes; `restored`, of
-    halts that were latched because the store has lost what it had, and of its position."""
+    """`orphaned` is told the strikes of runs that were ended here for another coordinator; `restored`, of halts
+    that were latched because the store has lost what it had, and of its position."""
 
     def __init__(
         self,
         roster: Roster,
         errands: Errands,
         *,
-        orphaned: Callable[[Sequence[StrikeRow], Sequence[RunRow]], None],
+        orphaned: Callable[[Sequence[StrikeRow]], None],
         restored: Callable[[Halts, StorePosition], None],
     ) -> None:
         self._roster = roster
@@ -171,4 +172,4 @@ class Presence:
             self._errands.note(
                 "runs.taken_over", gone=list(beaten.gone), runs_ended=[run.run_id for run in beaten.runs]
             )
-        self._orphaned(beaten.open, beaten.runs)
+        self._orphaned(beaten.open)

@@ -17,7 +17,8 @@ from killdeer_coordinator.core.books import RunRow
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.flight import Flight, revertible
 from killdeer_coordinator.core.intake import Intake
-from killdeer_coordinator.core.lines import outcome, place, sentence, word
+from killdeer_coordinator.core.lines import outcome, place, word
+from killdeer_coordinator.core.lines import sentence as in_words
 from killdeer_coordinator.core.roster import Roster
 from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.strikes import Told
@@ -82,10 +83,16 @@ class Run:
         return any(state in _NOT_SAID for state in sent) or self.victims_struck
 
     @property
-    def aborting(self) -> bool:
-        """Ended early, and not by a halt."""
+    def aborting(self) -> Finding | None:
+        """What it is aborted with; None: it goes on, or a halt or something else has ended it early."""
         sentence = self._sentence or self.conclusion
-        return not self.running and sentence is not None and sentence[0] == RunVerdict.RUN_VERDICT_ABORTED
+        if self.running or sentence is None or sentence[0] != RunVerdict.RUN_VERDICT_ABORTED:
+            return None
+        return sentence
+
+    def with_verdict(self, verdict: RunVerdict, why: str) -> RunRow:
+        """As those are to hear of it who are told before its end is in the store."""
+        return replace(self.row, verdict=verdict, why=why)
 
     def say(self, line: str) -> None:
         self.log.append(LogLine(at_unix_ms=self._ground.errands.now.unix_ms, line=line))
@@ -192,4 +199,4 @@ class Run:
         row = decided.answer
         self.row = row if isinstance(row, RunRow) else replace(self.row, state=RunState.RUN_STATE_ENDED)
         self.wave = ""
-        self.say(sentence(self.row.verdict, self.row.why))
+        self.say(in_words(self.row.verdict, self.row.why))

@@ -2,29 +2,29 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from killdeer.v1.agent_pb2 import Ack, ConnectRequest, ConnectResponse, Revert, StrikeUpdate, UnitStarted
 from killdeer.v1.operator_pb2 import RunState, RunVerdict, RunView, WatchRunResponse
 from killdeer.v1.process_pb2 import HaltRecord, KernelEvent
 from killdeer_coordinator.core import letters, strikes
 from killdeer_coordinator.core.books import Books, RunRow, StrikeRow
-from killdeer_coordinator.core.chores import TRIES, Chores
 from killdeer_coordinator.core.drive import Drive
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.flight import revertible
-from killdeer_coordinator.core.intake import Intake, take_in
+from killdeer_coordinator.core.intake import Intake
 from killdeer_coordinator.core.limits import held
+from killdeer_coordinator.core.recording import Recording
 from killdeer_coordinator.core.records import aborted_by
 from killdeer_coordinator.core.roster import Link, Roster
 from killdeer_coordinator.core.run import Ground, Run
 from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.targets import Same, same
 from killdeer_coordinator.core.views import run_view
-from killdeer_coordinator.core.words import Decided, KeepRecord, Refuse, Reply, Tell
+from killdeer_coordinator.core.words import Decided, Refuse, Reply, Tell, Unrecorded
 
-# How often what was measured and said goes into the store, while a run goes on.
-RECORD_EVERY_NS = 1_000_000_000
+# Who watches is told the run whole, which takes the longer the more strikes it has: 200 of them each 100 ms, and of
+# 10,000 not more often than each five seconds.
+PUSH_NS_PER_STRIKE = 500_000
 
 # Ended runs that can still be watched here; older ones are read from the store.
 REMEMBERED = 20
@@ -35,12 +35,7 @@ class _Watcher:
     run: Run
     lines: int = 0  # of the log, told so far
     version: int = -1
-
-
-@dataclass(slots=True)
-class _Recorded:
-    lines: int = 0  # of the log, in the store
-    due_ns: int = 0
+    due_ns: int = 0  # mono: nothing is told before, but the end
 
 
 @dataclass(slots=True)
@@ -50,7 +45,7 @@ class Runs:
     scans: Scans
     _runs: dict[str, Run] = field(default_factory=dict)  # oldest first
     _drives: dict[str, Drive] = field(default_factory=dict)
-    _recorded: dict[str, _Recorded] = field(default_factory=dict)
+    _recordings: dict[str, Recording] = field(default_factory=dict)
     _watchers: dict[int, _Watcher] = field(default_factory=dict)
     _orphans: dict[str, str] = field(default_factory=dict)  # command -> host: to be reverted when it is in reach
 
@@ -58,8 +53,8 @@ class Runs:
         ground = Ground(self.roster, self.errands, self.scans, self.busy)
         run = Run(row, intake, ground)
         self._runs[row.run_id] = run
-        self._drives[row.run_id] = Drive(run, ground)
-        self._recorded[row.run_id] = _Recorded()
+        drive = self._drives[row.run_id] = Drive(run, ground)
+        self._recordings[row.run_id] = Recording(run, drive.conduct.steady, self.errands)
         run.say(f"run {row.run_id} of {row.experiment}, seed {row.seed}, started by {row.started_by}")
         if self.roster.halts.active:  # engaged while the start was being stored
             self._halt(run, self.roster.halts.active[0])
@@ -133,19 +128,10 @@ class Runs:
                 if flight.host == link.host and owed and not waited_for:
                     run.revert(flight)
 
-    def orphaned(self, open_strikes: Sequence[StrikeRow], ended: Sequence[RunRow]) -> None:
-        """Runs whose driver is gone: their strikes are reverted as soon as their hosts are in reach, and the load
-        that they had started is stopped."""
+    def orphaned(self, open_strikes: Sequence[StrikeRow]) -> None:
+        """Of runs whose driver is gone: they are reverted as soon as their hosts are in reach."""
         self._orphans |= {row.view.command_id: row.view.victim.host for row in open_strikes if revertible(row.view)}
         self._revert_orphans()
-        for row in ended:
-            intake = take_in(row.source, row.file)
-            if isinstance(intake, Intake) and intake.outlook.load_stop:
-                chores = Chores(self.errands, partial(self._note_load, row.run_id))
-                chores.do(intake.outlook.load_stop, row, lambda failed: None, tries=TRIES, go_on=True)
-
-    def _note_load(self, run_id: str, said: str) -> None:
-        self.errands.note("load.stopped", run=run_id, said=said)
 
     def compared(self, books: Books, begun_ns: int) -> None:
         """What another coordinator has made of the runs driven here: aborted them, or ended them (rule R24)."""
@@ -197,43 +183,38 @@ class Runs:
             message = "this coordinator stops; when it starts again, its runs are ended and reverted"
             self.errands.ask(Refuse(ask=ask, code="UNAVAILABLE", message=message))
         self._watchers.clear()
-        for run_id, run in self._runs.items():
-            self._recorded[run_id].due_ns = 0
-            self._record(run)
+        for recording in self._recordings.values():
+            recording.keep(at_once=True)
 
     def tick(self) -> None:
         for run in list(self._runs.values()):
             self._advance(run)
-            self._record(run)
+            self._recordings[run.row.run_id].keep()
         self._revert_orphans()
         for ask, watcher in list(self._watchers.items()):
             self._push(ask, watcher)
         watched = {id(watcher.run) for watcher in self._watchers.values()}
         old = [run_id for run_id, run in self._runs.items() if run.ended and id(run) not in watched]
         for run_id in old[:-REMEMBERED]:
-            del self._runs[run_id], self._drives[run_id], self._recorded[run_id]
+            del self._runs[run_id], self._drives[run_id], self._recordings[run_id]
 
     def view(self, run: Run) -> RunView:
         view = run_view(run.row, run.views, wave=run.wave, waves_done=run.waves_done)
         if not run.ended:
-            self._drives[run.row.run_id].conduct.fill(view)
+            self._drives[run.row.run_id].fill(view)
             view.permits_held = sum(flight.in_flight for flight in run.flights.values())
         return view
 
     def _advance(self, run: Run) -> None:
         self._drives[run.row.run_id].advance()
 
-    def _record(self, run: Run) -> None:
-        recorded, now_ns = self._recorded[run.row.run_id], self.errands.now.mono_ns
-        if now_ns < recorded.due_ns and not run.ended:  # who has seen the end may ask for the whole record
-            return
-        readings = self._drives[run.row.run_id].conduct.steady.fresh()
-        lines = tuple(run.log[recorded.lines :])
-        recorded.lines, recorded.due_ns = len(run.log), now_ns + RECORD_EVERY_NS
-        if readings:
-            run.version += 1
-        if readings or lines:
-            self.errands.ask(KeepRecord(run_id=run.row.run_id, readings=readings, lines=lines))
+    def unrecorded(self, unrecorded: Unrecorded) -> None:
+        if (recording := self._recordings.get(unrecorded.kept.run_id)) is not None:
+            recording.failed(unrecorded)
+
+    def drives(self, run_id: str) -> bool:
+        """Is its driver here?"""
+        return run_id in self._runs and not self._runs[run_id].ended
 
     def _halt(self, run: Run, record: HaltRecord) -> None:
         reason = f" ({record.reason})" if record.reason else ""
@@ -266,9 +247,10 @@ class Runs:
                 del self._orphans[command_id]
 
     def _push(self, ask: int, watcher: _Watcher) -> None:
-        run = watcher.run
-        if watcher.version == run.version:
+        run, now_ns = watcher.run, self.errands.now.mono_ns
+        if watcher.version == run.version or (now_ns < watcher.due_ns and not run.ended):
             return
+        watcher.due_ns = now_ns + len(run.flights) * PUSH_NS_PER_STRIKE
         lines = [line.line for line in run.log[watcher.lines :]]
         watcher.version, watcher.lines = run.version, len(run.log)
         self.errands.ask(Reply(ask, WatchRunResponse(run=self.view(run), log=lines), run.ended))

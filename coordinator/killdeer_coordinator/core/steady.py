@@ -7,10 +7,11 @@ by the shell. The victims' readiness is for their agents (rule R30).
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from killdeer.v1.agent_pb2 import Heartbeat
-from killdeer.v1.probe_pb2 import Baseline, Finding, Part, Probe, Reading, Standing
+from killdeer.v1.probe_pb2 import Baseline, Finding, Impact, Part, Probe, Reading, Standing, Unit
 from killdeer.v1.process_pb2 import KernelEvent
 from killdeer_coordinator.core.errands import Errands
 from killdeer_coordinator.core.eventcount import EventCount
+from killdeer_coordinator.core.impact import Absence, repetitions
 from killdeer_coordinator.core.intake import Outlook
 from killdeer_coordinator.core.judging import Judge
 from killdeer_coordinator.core.measuring import EVERY_MS, Measuring, host_value, taken_here
@@ -42,6 +43,12 @@ class Steady:
         )
         probes = _measured(outlook)
         units = {probe.name: probe.unit for probe in probes}
+        units |= {
+            one.probe: Unit.UNIT_FRACTION
+            for _, sentences in parts
+            for one in sentences
+            if one.in_percent and not units[one.probe]
+        }
         self._judges = {
             part: [Judge(one, part, units[one.probe]) for one in expectations] for part, expectations in parts
         }
@@ -73,6 +80,8 @@ class Steady:
     def begin_baseline(self) -> None:
         """What was measured before is not what is usual."""
         self._measuring.begin_baseline()
+        for judge in self._judges[Part.PART_STEADY_STATE]:
+            judge.relapsed = False
 
     def measure_anew(self) -> None:
         """What the steady state rests on, as soon as may be: see `measured_since`."""
@@ -123,6 +132,21 @@ class Steady:
         self._measuring.close_baseline(self._errands.now.mono_ns)
 
     @property
+    def relapsed(self) -> list[str]:
+        """Sentences of the steady state that did not go on holding while nothing was hit."""
+        return [one.expectation.sentence for one in self._judges[Part.PART_STEADY_STATE] if one.relapsed]
+
+    def of_nothing(self) -> list[str]:
+        """Sentences that ask for a factor of a baseline that is 0 or less, without a floor."""
+        return [
+            one.expectation.sentence
+            for judges in self._judges.values()
+            for one in judges
+            if one.expectation.of_baseline and one.expectation.floor is None
+            if (usual := self._measuring.baseline(one.expectation.probe)) is not None and usual <= 0
+        ]
+
+    @property
     def holds_now(self) -> bool:
         """Whether the steady state was met at the last look, without the grace of any `for`."""
         return all(judge.comparison == Standing.STANDING_MET for judge in self._judges[Part.PART_STEADY_STATE])
@@ -132,6 +156,10 @@ class Steady:
 
     def baselines(self) -> Sequence[Baseline]:
         return self._measuring.baselines()
+
+    def impacts(self, absences: Iterable[Absence]) -> Sequence[Impact]:
+        """Of the strikes so far."""
+        return self._measuring.impacts(repetitions(absences), self._errands.now.mono_ns)
 
     def fresh(self) -> tuple[Reading, ...]:
         """Readings since the last call, for the record."""

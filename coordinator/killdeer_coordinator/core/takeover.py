@@ -2,7 +2,9 @@
 
 A run is not carried over a restart. What was permitted and not sent can't be told from what was sent, so nothing
 is sent again: every run under way is ended as aborted, its fence goes up, and its open strikes are reverted as
-their agents rejoin. Their permits stay held until the agents' own words release them.
+their agents rejoin. Their permits stay held until the agents' own words release them. One whose file has something
+done at its end, such as its load stopped, goes on aborting until that is done: should its new driver die meanwhile,
+the next one does it.
 """
 
 from collections.abc import Collection
@@ -10,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from killdeer.halts import Halts
 from killdeer.v1.operator_pb2 import RunState, RunVerdict, StrikeView
+from killdeer.v1.probe_pb2 import Deed
 from killdeer.v1.process_pb2 import StorePosition, StrikeState
 from killdeer_coordinator.core.admission import halts_to_store, lost_position, not_heard
 from killdeer_coordinator.core.books import (
@@ -28,6 +31,7 @@ from killdeer_coordinator.core.books import (
     StrikeRow,
     VoidLetters,
 )
+from killdeer_coordinator.core.intake import Intake, take_in
 from killdeer_coordinator.core.strikes import WITHOUT_A_SIGNAL
 
 WHO = "coordinator"
@@ -66,7 +70,8 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
             )
             changes += (PutCoordinator(mine), VoidLetters(coordinator), *unserved)
         runs = [run for run in books.runs.values() if not instance or run.driver in ("", coordinator)]
-        more, entries, open_strikes = end_runs(books, runs, RESTARTED, halted=bool(halts.active))
+        halted = bool(halts.active)
+        more, entries, open_strikes = end_runs(books, runs, RESTARTED, halted=halted, by=coordinator)
         answer = TakenOver(halts, tuple(runs), open_strikes + left_open(books))
         return Decision(changes + more, audit + entries, answer)
 
@@ -74,15 +79,20 @@ def take_over(coordinator: str, kept: Halts, position: StorePosition, unix_ms: i
 
 
 def end_runs(
-    books: Books, runs: Collection[RunRow], why: str, *, halted: bool
+    books: Books, runs: Collection[RunRow], why: str, *, halted: bool, by: str = ""
 ) -> tuple[tuple[Change, ...], tuple[Audited, ...], tuple[StrikeRow, ...]]:
-    """What ends them: the changes, their audit entries, and their strikes whose permits are held."""
+    """What ends them: the changes, their audit entries, and their strikes whose permits are held. `by` is who does
+    what is to be done at their end; empty: whoever drove them."""
     changes: tuple[Change, ...] = ()
     audit: tuple[Audited, ...] = ()
     for run in runs:
         put = _ended(run, why, halted=halted, now_ms=books.now_ms)
+        what = "run.ended"
+        if owed(put):  # it ends once that is done, by whoever holds it then
+            put = replace(put, state=RunState.RUN_STATE_ABORTING, ended_ms=0, driver=by or run.driver)
+            what = "run.aborted"
         changes += (PutRun(put),)
-        audit += (Audited(WHO, "run.ended", run.run_id, put.why),)
+        audit += (Audited(WHO, what, run.run_id, put.why),)
     ids = {run.run_id for run in runs}
     struck = [strike for strike in books.strikes.values() if strike.run_id in ids and strike.permit_id]
     for strike in struck:
@@ -126,7 +136,19 @@ def restored(shown: StorePosition, by: str, unix_ms: int) -> Decide:
     return decide
 
 
+def owed(row: RunRow) -> tuple[Deed, ...]:
+    """What is to be done for a run that has lost its driver: its load stopped, those told who hear of its end. Its
+    driver may have done some of it, and its receivers take each as once."""
+    intake = take_in(row.source, row.file)
+    if not isinstance(intake, Intake):
+        return ()
+    aborted = row.verdict == RunVerdict.RUN_VERDICT_ABORTED
+    return (*(intake.outlook.on_abort if aborted else ()), *intake.outlook.at_end)
+
+
 def _ended(run: RunRow, why: str, *, halted: bool, now_ms: int) -> RunRow:
+    if run.verdict:  # it was ended before, by one that is gone too
+        return replace(run, fence=run.fence + 1, state=RunState.RUN_STATE_ENDED, ended_ms=now_ms)
     verdict = RunVerdict.RUN_VERDICT_HALTED if halted else RunVerdict.RUN_VERDICT_ABORTED
     return replace(
         run,

@@ -158,6 +158,14 @@ class Performed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """What became of a KeepRecord that the store did not keep; of one that it kept there is no word."""
+
+    kept: "KeepRecord"
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Woken:
     """Another coordinator has written something: the store is worth a look now."""
 
@@ -188,6 +196,7 @@ Input = (
     | Delivered
     | Measured
     | Performed
+    | Unrecorded
     | Woken
     | Tick
     | Stop
@@ -315,11 +324,12 @@ class Perform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepRecord:
-    """Append readings and lines to a run's record in the store; no answer."""
+    """Append readings and lines to a run's record in the store; an answer, Unrecorded, only where it fails."""
 
     run_id: str
     readings: tuple[Reading, ...] = ()
     lines: tuple[LogLine, ...] = ()
+    since_ns: int = 0  # mono: it failed first then; 0: it did not yet
 
 
 @dataclass(frozen=True, slots=True)

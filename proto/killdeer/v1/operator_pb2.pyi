@@ -160,7 +160,7 @@ class RunResponse(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., plan: _Optional[_Union[PlanView, _Mapping]] = ...) -> None: ...
 
 class RunView(_message.Message):
-    __slots__ = ("run_id", "experiment", "environment", "owner", "started_by", "seed", "state", "verdict", "why", "started_unix_ms", "ended_unix_ms", "wave", "strikes", "hypothesis", "plan_hash", "waves_done", "waves_total", "phase", "findings", "latest", "phase_ends_unix_ms", "permits_held")
+    __slots__ = ("run_id", "experiment", "environment", "owner", "started_by", "seed", "state", "verdict", "why", "started_unix_ms", "ended_unix_ms", "wave", "strikes", "hypothesis", "plan_hash", "waves_done", "waves_total", "phase", "findings", "latest", "phase_ends_unix_ms", "permits_held", "last_strike_unix_ms")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +183,7 @@ class RunView(_message.Message):
     LATEST_FIELD_NUMBER: _ClassVar[int]
     PHASE_ENDS_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     PERMITS_HELD_FIELD_NUMBER: _ClassVar[int]
+    LAST_STRIKE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     experiment: str
     environment: str
@@ -205,7 +206,8 @@ class RunView(_message.Message):
     latest: _containers.RepeatedCompositeFieldContainer[_probe_pb2.Reading]
     phase_ends_unix_ms: int
     permits_held: int
-    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., environment: _Optional[str] = ..., owner: _Optional[str] = ..., started_by: _Optional[str] = ..., seed: _Optional[int] = ..., state: _Optional[_Union[RunState, str]] = ..., verdict: _Optional[_Union[RunVerdict, str]] = ..., why: _Optional[str] = ..., started_unix_ms: _Optional[int] = ..., ended_unix_ms: _Optional[int] = ..., wave: _Optional[str] = ..., strikes: _Optional[_Iterable[_Union[StrikeView, _Mapping]]] = ..., hypothesis: _Optional[str] = ..., plan_hash: _Optional[str] = ..., waves_done: _Optional[int] = ..., waves_total: _Optional[int] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., findings: _Optional[_Union[_probe_pb2.Findings, _Mapping]] = ..., latest: _Optional[_Iterable[_Union[_probe_pb2.Reading, _Mapping]]] = ..., phase_ends_unix_ms: _Optional[int] = ..., permits_held: _Optional[int] = ...) -> None: ...
+    last_strike_unix_ms: int
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., environment: _Optional[str] = ..., owner: _Optional[str] = ..., started_by: _Optional[str] = ..., seed: _Optional[int] = ..., state: _Optional[_Union[RunState, str]] = ..., verdict: _Optional[_Union[RunVerdict, str]] = ..., why: _Optional[str] = ..., started_unix_ms: _Optional[int] = ..., ended_unix_ms: _Optional[int] = ..., wave: _Optional[str] = ..., strikes: _Optional[_Iterable[_Union[StrikeView, _Mapping]]] = ..., hypothesis: _Optional[str] = ..., plan_hash: _Optional[str] = ..., waves_done: _Optional[int] = ..., waves_total: _Optional[int] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., findings: _Optional[_Union[_probe_pb2.Findings, _Mapping]] = ..., latest: _Optional[_Iterable[_Union[_probe_pb2.Reading, _Mapping]]] = ..., phase_ends_unix_ms: _Optional[int] = ..., permits_held: _Optional[int] = ..., last_strike_unix_ms: _Optional[int] = ...) -> None: ...
 
 class StrikeView(_message.Message):
     __slots__ = ("command_id", "wave", "dry_run", "victim", "service", "ordinal", "name", "action", "state", "reason", "detail", "blows", "exit", "successor", "changed", "recovered_after_ns", "evidence", "events_lost", "step", "cut_short", "ready_after_ns", "struck_unix_ms")

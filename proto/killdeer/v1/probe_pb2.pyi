@@ -259,29 +259,49 @@ class Finding(_message.Message):
     def __init__(self, part: _Optional[_Union[Part, str]] = ..., sentence: _Optional[str] = ..., standing: _Optional[_Union[Standing, str]] = ..., unmet_unix_ms: _Optional[int] = ..., unmet_ms: _Optional[int] = ..., detail: _Optional[str] = ..., unknown_ms: _Optional[int] = ...) -> None: ...
 
 class Baseline(_message.Message):
-    __slots__ = ("probe", "median", "readings", "lowest", "highest")
+    __slots__ = ("probe", "median", "readings", "lowest", "highest", "mean")
     PROBE_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_FIELD_NUMBER: _ClassVar[int]
     READINGS_FIELD_NUMBER: _ClassVar[int]
     LOWEST_FIELD_NUMBER: _ClassVar[int]
     HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
     probe: str
     median: float
     readings: int
     lowest: float
     highest: float
-    def __init__(self, probe: _Optional[str] = ..., median: _Optional[float] = ..., readings: _Optional[int] = ..., lowest: _Optional[float] = ..., highest: _Optional[float] = ...) -> None: ...
+    mean: float
+    def __init__(self, probe: _Optional[str] = ..., median: _Optional[float] = ..., readings: _Optional[int] = ..., lowest: _Optional[float] = ..., highest: _Optional[float] = ..., mean: _Optional[float] = ...) -> None: ...
+
+class Impact(_message.Message):
+    __slots__ = ("probe", "repetitions", "mean", "deviation", "lowest", "highest")
+    PROBE_FIELD_NUMBER: _ClassVar[int]
+    REPETITIONS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    probe: str
+    repetitions: int
+    mean: float
+    deviation: float
+    lowest: float
+    highest: float
+    def __init__(self, probe: _Optional[str] = ..., repetitions: _Optional[int] = ..., mean: _Optional[float] = ..., deviation: _Optional[float] = ..., lowest: _Optional[float] = ..., highest: _Optional[float] = ...) -> None: ...
 
 class Findings(_message.Message):
-    __slots__ = ("findings", "baselines", "detected_after_ms", "recovered_after_ms", "deeds")
+    __slots__ = ("findings", "baselines", "detected_after_ms", "recovered_after_ms", "deeds", "impacts")
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     BASELINES_FIELD_NUMBER: _ClassVar[int]
     DETECTED_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     RECOVERED_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     DEEDS_FIELD_NUMBER: _ClassVar[int]
+    IMPACTS_FIELD_NUMBER: _ClassVar[int]
     findings: _containers.RepeatedCompositeFieldContainer[Finding]
     baselines: _containers.RepeatedCompositeFieldContainer[Baseline]
     detected_after_ms: int
     recovered_after_ms: int
     deeds: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., baselines: _Optional[_Iterable[_Union[Baseline, _Mapping]]] = ..., detected_after_ms: _Optional[int] = ..., recovered_after_ms: _Optional[int] = ..., deeds: _Optional[_Iterable[str]] = ...) -> None: ...
+    impacts: _containers.RepeatedCompositeFieldContainer[Impact]
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., baselines: _Optional[_Iterable[_Union[Baseline, _Mapping]]] = ..., detected_after_ms: _Optional[int] = ..., recovered_after_ms: _Optional[int] = ..., deeds: _Optional[_Iterable[str]] = ..., impacts: _Optional[_Iterable[_Union[Impact, _Mapping]]] = ...) -> None: ...

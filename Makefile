@@ -51,16 +51,9 @@ deb: $(STAMP) ## killdeer-agent and killdeer-coordinator for Debian 12, into bui
 	@$(BIN)/python -m deploy.debian.build
 
 SEEDS ?= 2000
-.PHONY: simulate simulate-elsewhere
+.PHONY: simulate
 simulate: setup-test ## SEEDS histories of both cores in a simulated world, and a table of what they reached
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
-
-OTHER ?= python3.13
-simulate-elsewhere: $(STAMP) ## the same histories under another version of Python: OTHER=python3.13
-	@test -x build/other/bin/python || $(OTHER) -m venv build/other
-	@build/other/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@PYTHONPATH=proto:agent:coordinator build/other/bin/python -m tests.simulation --digests 20 > build/other/digests
-	@$(BIN)/python -m tests.simulation --digests 20 | diff - build/other/digests && echo "the same on $(OTHER)"
 
 .PHONY: simulate-bugs
 simulate-bugs: setup-test ## the first history that finds each deliberate bug, where the known one no longer does

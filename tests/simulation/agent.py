@@ -276,6 +276,8 @@ class Agent:
 
     def _left(self) -> None:
         self.machine.ground.trace.line(self.machine.name, "agent has left")
+        for witness in self.machine.ground.witnesses:
+            witness.agent_left(self.machine)
         if self._stream is not None:
             self._stream.drain_from_agent()
         self._end()

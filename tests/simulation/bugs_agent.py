@@ -90,15 +90,6 @@ AGENT_BUGS = (
         ),
     ),
     Bug(
-        name="not-after-asked-at-the-door-only",
-        rule="R1",
-        invariant="I5",
-        what="the last look does not ask whether the command's time is over",
-        cuts=(
-            Cut(f"{_CORE}.warrant:Warrant.refuses", "if now.boot_ns >= self.not_after_ns:", "if not now.boot_ns:"),
-        ),
-    ),
-    Bug(
         name="lease-not-in-the-last-look",
         rule="R3",
         invariant="I5",
@@ -201,7 +192,7 @@ AGENT_BUGS = (
     Bug(
         name="lease-end-takes-nothing-back",
         rule="R7",
-        invariant="I5",
+        invariant="I6",
         what="when the lease ends nothing new is struck, and what is paused stays so until its own end",
         cuts=(Cut(f"{_CORE}.agent:Core._tick", "self._reverts.cancel_all(_LEASE_OVER)", "pass"),),
     ),
@@ -359,7 +350,7 @@ AGENT_BUGS = (
     Bug(
         name="strikes-with-a-revert-pending",
         rule="R13",
-        invariant="I10",
+        invariant="I6",
         what="a host whose last revert has failed takes the next strike",
         cuts=(
             Cut(f"{_CORE}.intake:first_no", "if left := strikes.reverts_left:", 'if left := "":'),
@@ -412,6 +403,32 @@ AGENT_BUGS = (
         invariant="I4",
         what="the halt file is polled, and not looked for at the moment of the signal",
         cuts=(Cut(f"{_CORE}.warrant:Warrant.refuses", "if halted_locally:", "if not now.boot_ns:"),),
+    ),
+    Bug(
+        name="stopped-unit-started",
+        rule="R15",
+        invariant="I6",
+        what="a unit that somebody has stopped while it waited to be restarted is taken for one that was given up",
+        cuts=(
+            Cut(
+                f"{_CORE}.unit:UnitState.failed_by",
+                'self.active == "failed" and ours',
+                'self.active in ("failed", "inactive") and ours',
+            ),
+        ),
+    ),
+    Bug(
+        name="unit-started-whoever-failed-it",
+        rule="R15",
+        invariant="I6",
+        what="a unit that has failed for a reason of its own is started after a hold",
+        cuts=(
+            Cut(
+                f"{_CORE}.unit:UnitState.failed_by",
+                "self.main_pid in struck and self.main_signal == KILL",
+                "self.main_pid >= 0",
+            ),
+        ),
     ),
     Bug(
         name="other-boot-not-noticed",
@@ -526,19 +543,6 @@ AGENT_BUGS = (
                 f"{_CORE}.strikes:Strikes.answer",
                 "elif command_id in memory.closed or command_id in memory.strikes:",
                 "elif command_id in memory.strikes:",
-            ),
-        ),
-    ),
-    Bug(
-        name="old-fence-accepted",
-        rule="R24",
-        invariant="I4",
-        what="a driver that was taken over from is obeyed",
-        cuts=(
-            Cut(
-                f"{_CORE}.intake:first_no",
-                "if command.run_fence < strikes.fence(command.run_id):",
-                "if command.run_fence < 0:",
             ),
         ),
     ),

@@ -336,12 +336,17 @@ COORDINATOR_BUGS = (
         name="scan-older-than-the-last-grant",
         rule="R21",
         invariant="I3",
-        what="the least healthy rests on a scan made before the service's last grant",
+        what="the least healthy rests on a scan made before the service's last grant, whose victim is in its count",
         cuts=(
             Cut(
                 f"{_CORE}.limits:_fresh",
                 "elif granted and standing.begun_ms <= max(granted):",
                 "elif granted and not standing.service:",
+            ),
+            Cut(
+                f"{_CORE}.standing:Standing.dooms",
+                "and not self.missed(view)",
+                'and view.HasField("exit") and not self.missed(view)',
             ),
         ),
     ),
@@ -458,6 +463,78 @@ COORDINATOR_BUGS = (
                 "        changes += _unheard(strike, why)",
             ),
         ),
+    ),
+    Bug(
+        name="dead-coordinators-runs-go-on",
+        rule="R24",
+        invariant="I6",
+        what="nobody ends the runs of a coordinator that is not seen any more",
+        cuts=(
+            Cut(
+                f"{_CORE}.presence:_gone",
+                "if other.seen_ms and away(other, books.now_ms)]",
+                "if other.seen_ms < 0]",
+            ),
+        ),
+    ),
+    Bug(
+        name="judged-by-who-was-away",
+        rule="R24",
+        invariant="I10",
+        what="a store that was down for all makes whoever is back first end the runs of those who live",
+        cuts=(
+            Cut(
+                f"{_CORE}.presence:beat",
+                "judges=now_ms - since_ms >= AWAY_MS",
+                "judges=mine is not None",
+            ),
+        ),
+    ),
+    Bug(
+        name="away-at-the-first-beat-missed",
+        rule="R24",
+        invariant="I10",
+        what="a coordinator that lives is taken over from as soon as a beat of it is late",
+        cuts=(Cut(f"{_CORE}.presence:away", "> AWAY_MS", "> 2_500"),),
+    ),
+    Bug(
+        name="limits-of-each-coordinator",
+        rule="R19",
+        invariant="I3",
+        what="the victims of runs that another coordinator drives count for nothing here",
+        cuts=(
+            Cut(
+                f"{_CORE}.limits:first_broken",
+                "flying = held(books)",
+                "drivers = {run_id: run.driver for run_id, run in (books.runs | books.ended).items()}\n"
+                "    mine = drivers.get(request.run_id)\n"
+                "    flying = [permit for permit in held(books) if drivers.get(permit.run_id, mine) == mine]",
+            ),
+        ),
+    ),
+    Bug(
+        name="halts-of-others-not-read",
+        rule="R10",
+        invariant="I4",
+        what="a halt that was asked of another coordinator is in the store, and this one does not look there",
+        cuts=(
+            Cut(f"{_CORE}.coordinator:Core._read", "self.halting.learn(read.books.halts)", "pass"),
+            Cut(f"{_CORE}.sessions:Sessions._admitted", "self._halting.learn(admission.halts)", "pass"),
+        ),
+    ),
+    Bug(
+        name="letter-told-in-a-halt",
+        rule="R10",
+        invariant="I4",
+        what="a strike that waits in a letter is told to its host though the fleet was halted meanwhile",
+        cuts=(Cut(f"{_CORE}.letters:opened", " or halted", ""),),
+    ),
+    Bug(
+        name="letter-sent-again",
+        rule="R23",
+        invariant="I2",
+        what="a letter whose posting was reported as failed is posted once more, the strike still in it",
+        cuts=(Cut(f"{_CORE}.errands:Errands.posted", "letters.void(letter) for letter", "letter for letter"),),
     ),
     Bug(
         name="run-goes-on-after-its-end",

@@ -12,11 +12,8 @@ import random
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from killdeer_coordinator.core import drafts
-from killdeer_coordinator.core.intake import take_in
 from tests.simulation.bugs import BUGS, Bug, CutError
 from tests.simulation.bugs_sense import can_be_sensed, sensing
 from tests.simulation.history import run
@@ -27,9 +24,6 @@ REGENERATE = "make simulate-bugs"
 MOST_SEEDS = 2_000
 # How many of those that may have made a violation live the history alone, before it is given up for another.
 SUSPECTS = 6
-
-# Reading the files of the experiments takes a fifth of a history's time, and all bugs see the same ones.
-vars(drafts)["take_in"] = lru_cache(maxsize=None)(take_in)
 
 
 @dataclass(frozen=True, slots=True)

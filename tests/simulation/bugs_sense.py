@@ -19,7 +19,8 @@ ANSWERS = frozenset(
         *("no_more", "_wrong_victim", "digest", "refuses_always", "newer_than_me", "_whole", "right_until"),
         *("told_by", "_binding", "_fleets", "_signal_ms", "in_rate", "_unfit", "_cooldown", "_fresh", "_healthy"),
         *("share", "share_kept", "lost_position", "_unknown_session", "open_strike", "command", "judged", "_no"),
-        *("_may_go_on", "over_rate", "answer_of"),
+        *("_may_go_on", "over_rate", "answer_of", "UnitState.failed_by", "Standing.dooms", "_gone", "away"),
+        *("first_broken", "opened"),
     }
 )
 

@@ -6,15 +6,18 @@ The store's writer, its reader and the state directory are threads of their own,
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
 from killdeer.halts import Halts
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Dismissal, Hello
 from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.core import drafts
 from killdeer_coordinator.core import words as w
 from killdeer_coordinator.core.books import FleetLimits
 from killdeer_coordinator.core.coordinator import Core
+from killdeer_coordinator.core.intake import take_in
 from killdeer_coordinator.store.errors import StoreFailure
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.ground import Ground
@@ -28,6 +31,9 @@ RESTART_NS = 1 * SECOND
 T0_MS = 1_700_000_000_000
 OF_THE_FUTURE = b"\xc0\x3e\x01"  # field 1000, which no program of today knows
 
+# Reading experiments would take a fifth of a history's time, and all histories choose from the same ones.
+vars(drafts)["take_in"] = lru_cache(maxsize=None)(take_in)
+
 Answered = Callable[[Message | w.Refuse, bool], None]
 
 
@@ -36,6 +42,7 @@ class Settings:
     lease_ms: int
     heartbeat_ms: int
     limits: FleetLimits
+    shared: bool  # the store, by several coordinators
 
 
 class Worker:
@@ -91,14 +98,19 @@ class Coordinator:
         self.life = 0
         self.alive = False
         self.listening = False
+        self.stopping = False
         self.wall_ms = 0  # how far its wall clock is off
         self.keep_problem = ""
         self.kept: tuple[Halts, StorePosition] = (Halts(), StorePosition())
         self.read_begun_ns = 0  # true time of the last read of the store that it was given
         self.held_up_ns = 0  # true time when it stalled last
         self.newer = False  # it sends what today's agents do not know
+        self.known_read_ns = 0  # true time of the last read of the store that its core has taken in
+        self.wanted = True  # systemd starts it
         self.tick_ns = TICK_NS
         self._store = store
+        self._real = store.opened()
+        self._hangs = False
         self._settings = settings
         self._troubles = troubles
         self._core = Core()
@@ -113,7 +125,9 @@ class Coordinator:
     def _workers(self) -> None:
         self._writer = Worker(self, self._store.takes_ns)
         self._reader = Worker(self, self._store.takes_ns)
+        self._collector = Worker(self, self._store.takes_ns)
         self._keeper = Worker(self, lambda: self.dice.randint(MS // 5, 5 * MS))
+        self._writer.hangs = self._reader.hangs = self._collector.hangs = self._hangs
 
     @property
     def now(self) -> w.Now:
@@ -129,17 +143,18 @@ class Coordinator:
     # --- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        if self.alive:
+        if self.alive or not self.wanted:
             return
-        self.alive, self._stalled = True, False
+        self.alive, self._stalled, self.stopping = True, False, False
+        self.known_read_ns = 0
         self.life += 1
         self._core = Core()
-        self._store.open_anew()
+        self._real = self._store.opened()
         self._workers()
         self.ground.reach("coordinator started")
         halts, position = self.kept
         try:
-            books = None if self._store.hangs else self._store.read()
+            books = None if self._hangs else self._store.read()
             self.read_begun_ns = self.ground.clock.now_ns if books is not None else 0
         except StoreFailure:
             books = None
@@ -153,6 +168,7 @@ class Coordinator:
                 books=books,
                 lease_ms=self._settings.lease_ms,
                 heartbeat_ms=self._settings.heartbeat_ms,
+                instance=self.ground.fresh()[:32] if self._settings.shared else "",
             )
         )
         if self.lives(life):  # else it crashed at its first effect, and nobody listens
@@ -168,7 +184,7 @@ class Coordinator:
         self.ground.trace.line(self.name, "crashes")
         self.alive = self.listening = False
         self.life += 1
-        for worker in (self._writer, self._reader, self._keeper):
+        for worker in (self._writer, self._reader, self._collector, self._keeper):
             worker.crash()
         self._inputs.clear()
         self._effects.clear()
@@ -191,7 +207,37 @@ class Coordinator:
 
     def hang(self, hangs: bool) -> None:
         """The store takes what it is asked, and answers nothing until this is over."""
-        self._store.hangs = self._writer.hangs = self._reader.hangs = hangs
+        self._hangs = self._writer.hangs = self._reader.hangs = self._collector.hangs = hangs
+
+    def go(self, ns: int) -> None:
+        """Ended at once, and not started again for so long."""
+        self.wanted = False
+        self.crash()
+        self.ground.clock.after(ns, self.come_back)
+
+    def come_back(self) -> None:
+        self.wanted = True
+        self.start()
+
+    def stop(self) -> None:
+        """systemctl restart: it drains, and is ended soon."""
+        if self.alive:
+            self.stopping = True
+            self.post(w.Stop())
+            self.beside(self.dice.randint(100, 3_000) * MS, self.crash)
+
+    @property
+    def store_fails(self) -> bool:
+        return bool(self._store.failing)
+
+    @property
+    def able(self) -> bool:
+        """It runs, and nothing keeps it from its store."""
+        return self.listening and not self._stalled and not self._hangs and not self.stopping
+
+    def woken(self) -> None:
+        """Another coordinator has written something."""
+        self.post(w.Woken())
 
     def _wake(self) -> None:
         self._stalled = False
@@ -256,6 +302,8 @@ class Coordinator:
             if isinstance(message, w.Asked):
                 for witness in self.ground.witnesses:
                     witness.asked(self.name, message.ask, message.who.name, message.request)
+            if isinstance(message, w.StoreRead):
+                self.known_read_ns = max(self.known_read_ns, message.begun_ns)
             if not isinstance(message, w.Tick):
                 trace.line(self.name, f"< {text_of(message)}")
             try:
@@ -301,6 +349,13 @@ class Coordinator:
                 self._keep(effect)
             case w.ReadStore():
                 self._read()
+            case w.Post():
+                self._post(effect)
+            case w.Collect():
+                self._collect()
+            case w.Quit():
+                self.ground.reach("coordinator quits")
+                self.crash()
             case w.KeepEvents():
                 # It takes the writer's time; what is in it no core ever reads.
                 self._writer.ask(lambda: None, lambda: None)
@@ -324,7 +379,7 @@ class Coordinator:
 
         def work() -> None:
             try:
-                committed = self._store.decide(effect.decide)
+                committed = self._store.decide(self.name, self._real, effect.decide)
             except StoreFailure as failure:
                 came.append(w.Decided(effect.token, None, StorePosition(), str(failure)))
             else:
@@ -348,6 +403,39 @@ class Coordinator:
                 self.post(read)
 
         self._reader.ask(work, answer)
+
+    def _post(self, effect: w.Post) -> None:
+        came: list[w.Posted] = []
+        for witness in self.ground.witnesses:
+            witness.posted(self.name, effect.letters)
+
+        def work() -> None:
+            try:
+                self._store.post(self.name, self._real, effect.letters)
+            except StoreFailure as failure:
+                came.append(w.Posted(effect.token, str(failure)))
+            else:
+                came.append(w.Posted(effect.token))
+
+        self._writer.ask(work, lambda: self.post(came[0]))
+
+    def _collect(self) -> None:
+        begun_ns = self.ground.clock.now_ns
+        came: list[w.Delivered] = []
+
+        def work() -> None:
+            try:
+                now_ms, letters = self._store.collect(self.name, self._real)
+            except StoreFailure:
+                return
+            if letters:
+                came.append(w.Delivered(begun_ns=begun_ns, now_ms=now_ms, letters=tuple(letters)))
+
+        def answer() -> None:
+            for delivered in came:
+                self.post(delivered)
+
+        self._collector.ask(work, answer)
 
     def _keep(self, effect: w.Keep) -> None:
         def work() -> None:

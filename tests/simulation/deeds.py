@@ -1,6 +1,7 @@
 """What was ordered and what was done: the log that the oracles share. None of it is any core's word."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from google.protobuf.message import Message
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
-from killdeer_coordinator.core.books import Books, Decision
+from killdeer_coordinator.core.books import Books, Decision, Letter, PutRun
 from tests.simulation.experiments import Experiment
 from tests.simulation.ground import Fell, Ground, Witness
 from tests.simulation.processes import Proc
@@ -36,6 +37,14 @@ class Order:
         return (self.frame.action.WhichOneof("kind") or "").replace("_", "-")
 
 
+def strikes_of(letters: Sequence[Letter]) -> Iterator[a.Strike]:
+    """Those that are ordered by these letters."""
+    for letter in letters:
+        frame = a.ConnectResponse.FromString(letter.told)
+        if frame.HasField("strike"):
+            yield frame.strike
+
+
 class Deeds(Witness):
     """The first witness: the others find here what it has just seen."""
 
@@ -46,6 +55,8 @@ class Deeds(Witness):
         self.orders: dict[str, Order] = {}
         self.runs: dict[str, Experiment] = {}
         self.granted: Counter[str] = Counter()  # command ids with an audit entry of their permit
+        self.posted_strikes: set[str] = set()  # command ids: those whose frames went by a letter
+        self.drivers: dict[str, str] = {}  # run -> coordinator
         self.procs: dict[tuple[str, int, int], Proc] = {}  # boot id, pid, start ticks: all there ever were
 
     def order_of(self, command_id: str) -> Order:
@@ -75,10 +86,19 @@ class Deeds(Witness):
         if isinstance(message, o.RunResponse):
             self.runs[message.run_id] = self._keys[self._asks[coordinator, ask]]
 
-    def committed(self, books: Books, decision: Decision) -> None:
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
         for entry in decision.audit:
             if entry.what == "permit.granted":
                 self.granted[str(entry.details["command"])] += 1
+        for change in decision.changes:
+            if isinstance(change, PutRun):
+                self.drivers[change.row.run_id] = change.row.driver
+
+    def posted(self, coordinator: str, letters: Sequence[Letter]) -> None:
+        for strike in strikes_of(letters):
+            if strike.command_id not in self.posted_strikes:
+                self._ground.reach("strike by letter")
+            self.posted_strikes.add(strike.command_id)
 
     def told(self, coordinator: str, machine: "Machine", frame: a.ConnectResponse) -> None:
         if not frame.HasField("strike"):
@@ -101,7 +121,7 @@ class Deeds(Witness):
 
     def struck(self, fell: Fell) -> None:
         self._ground.reach("blow")
-        self._ground.reach(f"blow {fell.blow} of {fell.action}")
+        self._ground.reach(f"blow {fell.blow if fell.blow < 4 else '4 or later'} of {fell.action}")
         order = self.order_of(fell.command_id)
         if any(blow.blow == fell.blow for blow in order.blows):
             raise self._ground.broken("I2", "R4", f"blow {fell.blow} of {fell.command_id} fell twice")

@@ -1,9 +1,12 @@
 """What operators ask for: experiments as files, and beside each what its target and limits truly are."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from tests.simulation.processes import Proc
+
+FILES = 1_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class Limits:
     per_service_percent: int | None = None
     per_minute: int | None = None
     min_healthy: int | None = None
+    min_healthy_percent: int | None = None
     cooldown_ms: int = 0
 
     def written(self) -> str:
@@ -64,6 +68,8 @@ class Limits:
             words["per_minute"] = str(self.per_minute)
         if self.min_healthy is not None:
             words["min_healthy"] = str(self.min_healthy)
+        if self.min_healthy_percent is not None:
+            words["min_healthy"] = f"{self.min_healthy_percent}%"
         if self.cooldown_ms:
             words["cooldown"] = f"{self.cooldown_ms}ms"
         return "{" + ", ".join(f"{key}: {value}" for key, value in words.items()) + "}"
@@ -71,6 +77,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
+    file: str
     source: str
     target: Target
     limits: Limits
@@ -79,19 +86,33 @@ class Experiment:
     environment: str
 
 
-def drawn(dice: random.Random, number: int, environment: str) -> Experiment:
+def drawn(dice: random.Random, environment: str) -> Experiment:
+    """One of many that all histories choose from: each file is read once in a process."""
+    return _made(dice.randrange(FILES), environment)
+
+
+@cache
+def _made(number: int, environment: str) -> Experiment:
+    dice = random.Random(f"experiment {number}")
     target = dice.choice(TARGETS)
     limits = Limits(
         in_flight=dice.randint(1, 3),
         per_host=dice.randint(1, 3),
         per_service=dice.choice((None, None, 1, 2)),
         per_minute=dice.choice((None, None, None, 2, 5)),
-        min_healthy=dice.choice((None, None, None, 1, 3)),
+        min_healthy=dice.choice((None, None, None, None, 1, 3, 4, 5, 7)),
         cooldown_ms=dice.choice((0, 0, 0, 5_000, 15_000)),
     )
+    if limits.min_healthy is None and dice.random() < 0.15:
+        limits = replace(limits, min_healthy_percent=dice.choice((40, 60, 67, 75)))
     if limits.per_service is None and dice.random() < 0.3:
         percent = dice.choice((15, 25, 34, 50))
-        limits = Limits(in_flight=limits.in_flight, per_host=limits.per_host, per_service_percent=percent)
+        limits = Limits(
+            in_flight=limits.in_flight,
+            per_host=limits.per_host,
+            per_service_percent=percent,
+            min_healthy_percent=limits.min_healthy_percent,
+        )
     actions = tuple(dice.choice(ACTIONS) for _ in range(dice.choice((1, 1, 2))))
     waves = [_wave(dice, place, action) for place, action in enumerate(actions)]
     if dice.random() < 0.2:
@@ -111,6 +132,7 @@ def drawn(dice: random.Random, number: int, environment: str) -> Experiment:
         )
     )
     return Experiment(
+        file=f"e{number}.yaml",
         source=source,
         target=target,
         limits=limits,

@@ -9,8 +9,10 @@ from tests.simulation.clock import MS, SECOND
 from tests.simulation.processes import CONT, KILL, STOP, TERM, Proc
 
 if TYPE_CHECKING:
+    from tests.simulation.coordinator import Coordinator
     from tests.simulation.host import Machine
     from tests.simulation.network import Stream
+    from tests.simulation.store import FaultyStore
     from tests.simulation.world import World
 
 OTHERS_PID = 50  # whoever else sends signals on a host
@@ -36,7 +38,7 @@ class Faults:
         share = self.dice.choice((0.05, 0.1, 0.2, 0.4))
         self.kinds = [fault for fault in FAULTS if self.dice.random() < share]
         if self.dice.random() < 0.6:  # those that make each other worse
-            together = self.dice.choice(TOGETHER)
+            together = self.dice.choice([*TOGETHER, *SHARING] if world.settings.shared else TOGETHER)
             self.kinds = [fault for fault in FAULTS if fault.name in together]
         self.over = False
         self._aimed: tuple[Machine, Proc | None] | None = None
@@ -55,6 +57,8 @@ class Faults:
         world.network.slow_ns = 0
         world.store.failing, world.store.lies, world.store.slow_ns = "", 0.0, 0
         for coordinator in world.coordinators:
+            coordinator.come_back()
+        for coordinator in world.coordinators:
             coordinator.keep_problem, coordinator.newer = "", False
             coordinator.hang(False)
         for machine in world.machines:
@@ -72,6 +76,7 @@ class Faults:
         machine.record.losing, machine.record.late_ns = 0.0, 5 * MS
         life = machine.life
         life.gives_up = life.fewer = life.loops = 0.0
+        life.starts_most = 0
         life.slowness = 1
         for service, slot in list(life.idle_slots):
             life.start_unit(service.unit_of(slot))
@@ -104,6 +109,7 @@ class Faults:
             machine.life.reuses_pids = dice.random() < 0.4
             machine.life.slowness = dice.choice((1, 1, 2, 8))
             machine.life.gives_up = dice.choice((0.0, 0.0, 0.0, 0.1))
+            machine.life.starts_most = dice.choice((0, 0, 5))
             machine.life.fewer = dice.choice((0.0, 0.0, 0.0, 0.05))
             machine.life.loops = dice.choice((0.0, 0.0, 0.15))
 
@@ -451,6 +457,18 @@ def unreadable(f: Faults) -> None:
         f.for_a_while(f.some(0.5, 5.0), readable)
 
 
+def unit_stopped_by_others(f: Faults) -> None:
+    """And started by them again later."""
+    machine, proc = f.proc()
+    if proc is None or not machine.life.stop_unit(proc.unit):
+        return
+
+    def again() -> None:
+        machine.life.start_unit(proc.unit)
+
+    f.for_a_while(f.some(2.0, 10.0, 30.0), again)
+
+
 def pid_given_to_the_next(f: Faults) -> None:
     """It exits, and at once another of its service has its pid; nothing but the start time tells them apart."""
     machine, proc = f.proc()
@@ -496,12 +514,39 @@ def coordinator_stalls(f: Faults) -> None:
     f.dice.choice(f.world.coordinators).stall(f.some(0.5, 3.0, 9.0))
 
 
+def coordinator_is_stopped(f: Faults) -> None:
+    f.dice.choice(f.world.coordinators).stop()
+
+
+def coordinator_gone_for_long(f: Faults) -> None:
+    """Where others share the store, for longer than they wait before they end its runs."""
+    long = (25.0, 40.0, 60.0) if f.world.settings.shared else (5.0, 12.0)
+    f.dice.choice(f.world.coordinators).go(f.some(*long))
+
+
+def coordinator_frozen(f: Faults) -> None:
+    """For longer than others wait before they end its runs."""
+    f.dice.choice(f.world.coordinators).stall(f.some(17.0, 20.0, 40.0))
+
+
+def agents_move(f: Faults) -> None:
+    """All streams of a coordinator are cut: their agents dial whichever answers."""
+    coordinator = f.dice.choice(f.world.coordinators)
+    for stream in [one for one in f.world.network.streams if one.whole and one.coordinator is coordinator]:
+        stream.cut()
+
+
 def wall_jumps_forward(f: Faults) -> None:
-    f.dice.choice(f.world.coordinators).wall_ms += f.dice.choice((2_000, 30_000, 3_600_000))
+    _clock(f).wall_ms += f.dice.choice((2_000, 30_000, 3_600_000))
 
 
 def wall_jumps_back(f: Faults) -> None:
-    f.dice.choice(f.world.coordinators).wall_ms -= f.dice.choice((500, 5_000, 15_000))
+    _clock(f).wall_ms -= f.dice.choice((500, 5_000, 15_000))
+
+
+def _clock(f: Faults) -> "Coordinator | FaultyStore":
+    clocks: list[Coordinator | FaultyStore] = [*f.world.coordinators]
+    return f.dice.choice([*clocks, f.world.store] if f.world.settings.shared else clocks)
 
 
 def keep_fails(f: Faults) -> None:
@@ -521,7 +566,7 @@ def store_fails(f: Faults) -> None:
     def works() -> None:
         store.failing = ""
 
-    f.for_a_while(f.some(0.5, 3.0, 12.0), works)
+    f.for_a_while(f.some(0.5, 3.0, 12.0, *((20.0,) if f.world.settings.shared else ())), works)
 
 
 def store_hangs(f: Faults) -> None:
@@ -566,7 +611,7 @@ def halt_at_its_worst(f: Faults) -> None:
     world.operators.halts()
     if f.dice.random() < 0.5:
         world.network.part(f.machine().name, f.some(1.0, 8.0))
-    f.for_a_while(f.some(0.05, 0.5, 3.0), world.coordinators[0].crash)
+    f.for_a_while(f.some(0.05, 0.5, 3.0), f.dice.choice(world.coordinators).crash)
 
     def works() -> None:
         store.failing = ""
@@ -603,8 +648,18 @@ TOGETHER = (
     ("coordinator crashes", "stream cut", "network parted", "disk full", "store lying", "state directory fails"),
     ("process killed by others", "process in D", "evidence losing", "evidence late", "agent crashes"),
     ("strikes replayed", "journal wiped", "disk rolled back", "agent cloned", "store restored"),
+    ("unit stopped by others", "systemd fails", "process killed by others", "guard changes", "agent crashes"),
 )
 """Kinds that have something to do with each other: six histories in ten have one of these, and no other."""
+
+SHARING = (
+    ("coordinator gone for long", "agents move", "stream cut", "disk slow", "agent crashes"),
+    ("coordinator frozen", "agents move", "operator aborts at once", "slow reader", "network parted"),
+    ("operator halts at once", "agents move", "store hangs", "coordinator stalls", "coordinator is stopped"),
+    ("wall clock jumps forward", "wall clock jumps back", "agents move", "coordinator frozen", "store failing"),
+    ("store restored", "agents move", "coordinator crashes", "store lying", "journal wiped"),
+)
+"""The same, where coordinators share a store."""
 
 FAULTS = (
     Fault("agent crashes", 25, agent_crashes),
@@ -644,6 +699,10 @@ FAULTS = (
     Fault("slow reader", 20, slow_reader),
     Fault("coordinator crashes", 35, coordinator_crashes),
     Fault("coordinator stalls", 25, coordinator_stalls),
+    Fault("coordinator is stopped", 40, coordinator_is_stopped),
+    Fault("coordinator gone for long", 40, coordinator_gone_for_long),
+    Fault("coordinator frozen", 40, coordinator_frozen),
+    Fault("agents move", 20, agents_move),
     Fault("wall clock jumps forward", 30, wall_jumps_forward),
     Fault("wall clock jumps back", 30, wall_jumps_back),
     Fault("state directory fails", 25, keep_fails),
@@ -656,6 +715,7 @@ FAULTS = (
     Fault("strikes replayed", 12, strikes_replayed),
     Fault("halt at its worst", 40, halt_at_its_worst),
     Fault("pid given to the next", 15, pid_given_to_the_next),
+    Fault("unit stopped by others", 15, unit_stopped_by_others),
     Fault("operator halts at once", 40, operator_halts),
     Fault("operator aborts at once", 40, operator_aborts),
 )

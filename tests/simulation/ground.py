@@ -3,14 +3,15 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
 from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse
-from killdeer_coordinator.core.books import Books, Decision
+from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.core.books import Books, Decision, Letter
 from tests.simulation.clock import Clock
 from tests.simulation.processes import Proc
 from tests.simulation.told import Broken, Violation
@@ -54,6 +55,9 @@ class Witness:
     def exited(self, machine: "Machine", proc: Proc) -> None: ...
     def agent_started(self, machine: "Machine") -> None: ...
     def agent_died(self, machine: "Machine") -> None: ...
+    def agent_left(self, machine: "Machine") -> None:
+        """It was asked to stop, and has done what it had to."""
+
     def guarded(self, machine: "Machine") -> None:
         """The agent was given the guard files of this host anew."""
 
@@ -75,9 +79,12 @@ class Witness:
     def asked(self, coordinator: str, ask: int, who: str, request: Message) -> None: ...
     def replied(self, coordinator: str, ask: int, message: Message) -> None: ...
     def coordinator_died(self, coordinator: str) -> None: ...
-    def committed(self, books: Books, decision: Decision) -> None: ...
-    def restored(self) -> None:
-        """The store is what it was some time ago."""
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None: ...
+    def posted(self, coordinator: str, letters: Sequence[Letter]) -> None:
+        """By a coordinator, to others, before the store has them."""
+
+    def restored(self, position: StorePosition) -> None:
+        """The store is what it was some time ago, at this position."""
 
     def swept(self) -> None:
         """Called several times a simulated second."""

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from killdeer_agent.core.unit import UnitState
-from tests.simulation.clock import MS
+from tests.simulation.clock import MS, SECOND
 from tests.simulation.processes import CONT, IGNORES, KILL, STOP, TERM, TICK_NS, Proc, Table
 from tests.simulation.services import AGENT_PID, Service
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FIRST_PID = 100
 PIDS = 400  # few, so that they are used again
+STARTS_WITHIN_NS = 10 * SECOND  # systemd's own
 
 
 class Life:
@@ -28,6 +29,7 @@ class Life:
         self.reuses_pids = False
         # How the supervisors of this host are today.
         self.gives_up = 0.0
+        self.starts_most = 0  # in STARTS_WITHIN_NS, then a unit is given up; 0: any number
         self.fewer = 0.0
         self.loops = 0.0
         self.slowness = 1
@@ -35,16 +37,24 @@ class Life:
         self._mains: dict[str, Proc] = {}  # unit -> the process that was started last
         self._failed: set[str] = set()  # units that systemd has given up; asked, never walked through
         self._down: set[str] = set()  # units that nobody restarts; the same
+        self._starts: dict[str, list[int]] = {}  # unit -> when it was to be started anew
+        self.started_ns: dict[str, int] = {}  # unit that had been given up -> true time of its start
+        self._stopped: set[str] = set()  # those of them that somebody has stopped; the same
         self.senders: dict[Proc, list[int]] = {}  # who has signalled whom
 
     def populate(self) -> None:
-        """At boot: the agent's own process, and every service."""
+        """At boot: the agent's own process, and every service. Pids are counted from the same one each time."""
         self.table = Table()
+        self._next_pid = FIRST_PID
+        self._last_ticks.clear()
         self._freed.clear()
         self.idle_slots.clear()
         self._mains.clear()
         self._failed.clear()
         self._down.clear()
+        self._stopped.clear()
+        self._starts.clear()
+        self.started_ns.clear()
         ticks = self._machine.boot_ns // TICK_NS
         own = Service(
             name="killdeer-agent.service",
@@ -144,11 +154,14 @@ class Life:
 
     def supervise(self, service: Service, slot: int) -> None:
         """Somebody looks at the slot of a process that has exited."""
+        if service.unit_of(slot) in self._stopped:
+            self.idle_slots.append((service, slot))
+            return
         if service.restart_ns < 0:
             self._down.add(service.unit_of(slot))
             return
         ground = self._machine.ground
-        if self._dice.random() < self.gives_up:
+        if self._dice.random() < self.gives_up or self._too_often(service.unit_of(slot)):
             ground.reach("fault supervisor gives up")
             self.idle_slots.append((service, slot))
             self._failed.add(service.unit_of(slot))
@@ -160,6 +173,13 @@ class Life:
             return
         wait_ns = service.restart_ns * self.slowness * self._dice.randint(5, 20) // 10
         self._machine.after(wait_ns, lambda: self._restart(service, slot))
+
+    def _too_often(self, unit: str) -> bool:
+        """Its start limit is hit."""
+        now = self._machine.ground.clock.now_ns
+        recent = [at for at in self._starts.get(unit, ()) if now - at < STARTS_WITHIN_NS]
+        self._starts[unit] = [*recent, now]
+        return 0 < self.starts_most <= len(recent)
 
     def unit_state(self, unit: str) -> UnitState:
         """As systemd has it. The process that was started last is the main one."""
@@ -178,17 +198,43 @@ class Life:
             main_signal=main.died_of if main is not None else 0,
         )
 
+    def stop_unit(self, unit: str) -> bool:
+        """systemctl stop, by somebody. One that has failed stays so; False: there is nothing to stop."""
+        if unit in self._failed or unit in self._stopped:
+            return False
+        self._machine.ground.trace.line(self._machine.name, f"{unit} is stopped by somebody")
+        self._stopped.add(unit)
+        self._down.add(unit)
+        for proc in [one for one in self.table if one.alive and one.unit == unit]:
+            self.end(proc)
+        return True
+
     def start_unit(self, unit: str) -> None:
-        """systemctl start, of one that systemd has given up."""
-        self._failed.discard(unit)
+        """systemctl start, of one that systemd has given up, or that somebody has stopped."""
+        if unit in self._failed:
+            self._failed.discard(unit)
+            self._starts.pop(unit, None)
+            self.started_ns[unit] = self._machine.ground.clock.now_ns
+        self._stopped.discard(unit)
         for service, slot in [one for one in self.idle_slots if one[0].unit_of(one[1]) == unit]:
             self.idle_slots.remove((service, slot))
             self._machine.after(50 * MS, partial(self._started, service, slot))
+
+    def gave_up(self, unit: str) -> bool:
+        """systemd has, and nobody has started it since."""
+        return unit in self._failed
+
+    def main_of(self, unit: str) -> Proc | None:
+        """Its main process, or the last there was."""
+        return self._mains.get(unit)
 
     def _started(self, service: Service, slot: int) -> None:
         self.spawn(service, slot)
 
     def _restart(self, service: Service, slot: int) -> None:
+        if service.unit_of(slot) in self._stopped:
+            self.idle_slots.append((service, slot))
+            return
         proc = self.spawn(service, slot)
         if self._dice.random() < self.loops:
             self._machine.ground.reach("fault restart loop")

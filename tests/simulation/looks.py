@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from killdeer.v1 import process_pb2 as p
 from killdeer_agent.core import words as w
 from killdeer_agent.core.facts import FactMissing, Refusal
+from killdeer_agent.core.guard import word_of
 from killdeer_agent.core.warrant import unstruck
 from tests.simulation.clock import MS
 from tests.simulation.processes import Proc, told_service
@@ -57,7 +58,7 @@ def _candidate(
     machine: "Machine", effect: w.Scan, proc: Proc, refusal: Refusal | None, members: list[Proc]
 ) -> p.Candidate:
     facts = machine.facts(proc)
-    action = effect.action.WhichOneof("kind") or "kill"
+    action = word_of(effect.action) or "kill"
     try:
         refusal = (
             refusal

@@ -68,10 +68,10 @@ class Operators:
             return
         self._soon(8.0 / self._busy, self._run)
         self._number += 1
-        experiment = drawn(self._dice, self._number, self._environment)
+        experiment = drawn(self._dice, self._environment)
         key = f"key-{self._number}"
         request = o.RunRequest(
-            source=experiment.source, file=f"e{self._number}.yaml", seed=self._dice.randrange(1_000), key=key
+            source=experiment.source, file=experiment.file, seed=self._dice.randrange(1_000), key=key
         )
         self.keys[key] = experiment
 
@@ -166,7 +166,9 @@ class Operators:
 
     def _abort(self) -> None:
         self._ground.reach("operator aborts")
-        self._ask(o.AbortRunRequest(run="latest", reason="enough"), ADA, lambda message: None)
+        # Where others may drive it, the edge has looked its id up.
+        run = self._started[-1] if self._started and len(self._coordinators) > 1 else "latest"
+        self._ask(o.AbortRunRequest(run=run, reason="enough"), ADA, lambda message: None)
 
     def _accept(self) -> None:
         self._ask(o.ListHostsRequest(), EVE, self._accept_all)

@@ -1,5 +1,6 @@
 """I4: a halt that an agent has acknowledged holds there until it is released by its id."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,10 @@ from google.protobuf.message import Message
 
 from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
-from killdeer_coordinator.core.books import Books, Decision, PutHalt
-from tests.simulation.deeds import Deeds
+from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.core.books import Books, Decision, Letter, PutHalt
+from tests.simulation.coordinator import Coordinator
+from tests.simulation.deeds import Deeds, strikes_of
 from tests.simulation.ground import Fell, Ground, Witness
 
 if TYPE_CHECKING:
@@ -20,15 +23,17 @@ class Halt:
     engaged_ns: int
     by: str  # of which coordinator it was asked; empty: nobody asked, it was first seen on the wire
     released_ns: int = 0  # when an operator asked for a rearm after it; 0: nobody has
-    stored: bool = False
+    stored: set[str] = field(default_factory=set)  # coordinators that have said so
+    stored_ns: int = 0  # when it was put into the store, that still has it; 0: it was not
     runs: set[str] = field(default_factory=set)  # those that were under way at that coordinator
     bound: dict[str, int] = field(default_factory=dict)  # host -> when its bound was said to have passed
 
 
 class Halting(Witness):
-    def __init__(self, ground: Ground, deeds: Deeds) -> None:
+    def __init__(self, ground: Ground, deeds: Deeds, coordinators: list[Coordinator]) -> None:
         self._ground = ground
         self._deeds = deeds
+        self._coordinators = coordinators
         self._halts: dict[str, Halt] = {}
         self._asks: dict[tuple[str, int], str] = {}
         self._acknowledged: dict[str, dict[str, int]] = {}  # machine -> halt -> when
@@ -50,7 +55,8 @@ class Halting(Witness):
             self._begun.setdefault(coordinator, set()).add(message.run_id)
         elif isinstance(message, o.HaltResponse):
             halt = self._halt(message.halt_id, "")
-            halt.stored = halt.stored or message.stored
+            if message.stored:
+                halt.stored.add(coordinator)
             for host in message.hosts:
                 if host.bound_passed:
                     halt.bound.setdefault(host.host, self._ground.clock.now_ns)
@@ -58,10 +64,15 @@ class Halting(Witness):
             if message.complete:
                 self._ground.reach("halt complete")
 
-    def committed(self, books: Books, decision: Decision) -> None:
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
         for change in decision.changes:
             if isinstance(change, PutHalt):
-                self._halt(change.record.id, "")
+                halt = self._halt(change.record.id, "")
+                halt.stored_ns = halt.stored_ns or self._ground.clock.now_ns
+
+    def restored(self, position: StorePosition) -> None:
+        for halt in self._halts.values():
+            halt.stored_ns = 0
 
     def coordinator_died(self, coordinator: str) -> None:
         self._begun.pop(coordinator, None)
@@ -79,7 +90,14 @@ class Halting(Witness):
                 for halt_id in frame.welcome.halts.released:
                     self._released(halt_id)
             case "strike":
-                self._ordered(coordinator, frame.strike)
+                self._unhalted(coordinator, frame.strike)
+                if frame.strike.command_id not in self._deeds.posted_strikes:
+                    self._driven_on(frame.strike)
+
+    def posted(self, coordinator: str, letters: Sequence[Letter]) -> None:
+        for strike in strikes_of(letters):
+            self._unhalted(coordinator, strike)
+            self._driven_on(strike)
 
     def delivered(self, machine: "Machine", frame: a.ConnectResponse) -> None:
         heard = self._heard_released.setdefault(machine.name, set())
@@ -118,13 +136,21 @@ class Halting(Witness):
                 what = f"{fell.command_id} struck after the bound of {halt_id} for {fell.machine} had passed"
                 raise broken("I4", "R12", what)
 
-    def _ordered(self, coordinator: str, strike: a.Strike) -> None:
+    def _driven_on(self, strike: a.Strike) -> None:
+        """As its driver orders it, be it by a letter."""
         for halt_id, halt in self._halts.items():
             if strike.run_id in halt.runs:
                 what = f"run {strike.run_id} was stopped by {halt_id} and went on with {strike.command_id}"
                 raise self._ground.broken("I4", "R10", what)
-            if halt.stored and not halt.released_ns:
-                what = f"{strike.command_id} was ordered while {halt_id} was engaged and stored"
+
+    def _unhalted(self, coordinator: str, strike: a.Strike) -> None:
+        """No coordinator orders anything, nor delivers an order, that knows of a halt: by its own word, or by the
+        store."""
+        read_ns = next(one.known_read_ns for one in self._coordinators if one.name == coordinator)
+        for halt_id, halt in self._halts.items():
+            known = coordinator in halt.stored or 0 < halt.stored_ns < read_ns
+            if known and not halt.released_ns:
+                what = f"{strike.command_id} was ordered by {coordinator} while {halt_id} was engaged and stored"
                 raise self._ground.broken("I4", "R10", what)
 
     def _durable(self, machine: "Machine", halt_id: str) -> None:
@@ -137,7 +163,8 @@ class Halting(Witness):
         if halt is None:
             halt = self._halts[halt_id] = Halt(self._ground.clock.now_ns, coordinator)
             if coordinator:
-                halt.runs |= self._begun.get(coordinator, set())
+                begun = self._begun.get(coordinator, set())
+                halt.runs |= {run_id for run_id in begun if self._deeds.drivers.get(run_id) == coordinator}
         return halt
 
     def _released(self, halt_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import Message
 
 from killdeer.v1 import operator_pb2 as o
+from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator.core.books import Books, Decision, FleetLimits, PutPermit
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.deeds import Deeds
@@ -78,6 +79,7 @@ class LimitsHold(Witness):
         self._fleet = {scope: [(most, 0)] for scope, most in limits.limits.items()}
         self._asks: dict[tuple[str, int], o.SetLimitRequest] = {}
         self._sizes: list[tuple[int, dict[str, int]]] = []  # when, service -> processes there are or should be
+        self._ready: list[tuple[int, dict[tuple[str, str], list[Proc]]]] = []  # when, by service and machine
         self._forgot: dict[str, int] = {}  # machine -> when its journal was last lost or rolled back
         self.cleared: set[str] = set()  # commands whose permits operators have given up by name
         self._back_ms = 0
@@ -115,7 +117,7 @@ class LimitsHold(Witness):
             self._fleet[request.scope] = [(most, at or until) for most, at in known]
             self._fleet[request.scope].append((request.limit, 0))
 
-    def restored(self) -> None:
+    def restored(self, position: StorePosition) -> None:
         self._was_restored = True
         self._struck.clear()  # rate and cooldown are counted from rows, and those are gone (docs/safety.md)
         self._fleet = {scope: [(most, 0) for most, _ in known] for scope, known in self._fleet.items()}
@@ -125,13 +127,18 @@ class LimitsHold(Witness):
         self._note_sizes()
         self._note_wall()
 
-    def _note_sizes(self) -> None:
+    def _note_sizes(self, just_gone: Proc | None = None) -> None:
         now = self._ground.clock.now_ns
         sizes: dict[str, int] = defaultdict(int)
+        ready: dict[tuple[str, str], list[Proc]] = defaultdict(list)
         for machine in self._machines():
             for proc in machine.life.table:
                 if proc.ready:
                     sizes[proc.service] += 1
+                if proc.ready or (proc is just_gone and proc.state not in "TtZX"):
+                    ready[proc.service, machine.name].append(proc)
+        self._ready = [(at, known) for at, known in self._ready if at > now - LOOK_BACK_NS]
+        self._ready.append((now, ready))
         for victim in self._victims.values():
             sizes[victim.service] += 1
         self._sizes = [(at, known) for at, known in self._sizes if at > now - LOOK_BACK_NS]
@@ -142,6 +149,7 @@ class LimitsHold(Witness):
 
     def exited(self, machine: "Machine", proc: Proc) -> None:
         """Whoever has lived on for long enough may end now, uncounted (docs/safety.md)."""
+        self._note_sizes(just_gone=proc)
         for victim in list(self._victims.values()):
             if victim.proc is proc and victim.last_signal not in (KILL, STOP) and victim.is_late:
                 del self._victims[victim.command_id]
@@ -154,7 +162,7 @@ class LimitsHold(Witness):
 
     # --- what is judged -------------------------------------------------------------------------------------------
 
-    def committed(self, books: Books, decision: Decision) -> None:
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
         """A permit is given back for a recovery only after one."""
         for change in decision.changes:
             if isinstance(change, PutPermit) and change.row.released_why == "recovered":
@@ -200,6 +208,7 @@ class LimitsHold(Witness):
             ignored=fell.signal in fell.proc.ignored,
         )
         self._victims[fell.command_id] = victim
+        self._note_sizes()
         for broken in (*self._fleets(victim), *self._runs(victim), *self._rates(victim)):
             raise self._ground.broken("I3", *broken)
         self._struck.append(victim)
@@ -253,9 +262,23 @@ class LimitsHold(Witness):
             most = limits.per_service_percent * size // 100
             if count > most:
                 yield "R19", f"{count} victims of {service}, run {run_id} allows {most} of {size} at most"
-        if limits.min_healthy is not None and size - count < limits.min_healthy:
-            what = f"{count} victims of {service}, which never had more than {size}"
-            yield "R21", f"{what}: run {run_id} wants {limits.min_healthy} left"
+        yield from self._least_healthy(run_id, limits, service, count)
+
+    def _least_healthy(self, run_id: str, limits: RunLimits, service: str, count: int) -> Iterator[tuple[str, str]]:
+        """Of those that are no victims at most so many were ready on each host, at any time since the scan."""
+        if limits.min_healthy is None and limits.min_healthy_percent is None:
+            return
+        victims = {victim.proc for victim in self._victims.values()}
+        most: dict[str, int] = defaultdict(int)
+        for _, known in self._ready:
+            for (of, machine), procs in known.items():
+                if of == service:
+                    most[machine] = max(most[machine], sum(proc not in victims for proc in procs))
+        left = sum(most.values())
+        needed = -(-(limits.min_healthy_percent or 0) * (left + count) // 100)
+        if left < max(needed, limits.min_healthy or 0):
+            what = f"{count} victims of {service}, and {left} others were ready"
+            yield "R21", f"{what}: run {run_id} wants {max(needed, limits.min_healthy or 0)} left"
 
     def _rates(self, new: Victim) -> Iterator[tuple[str, str]]:
         limits = self._deeds.runs[new.run_id].limits

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from killdeer.v1 import agent_pb2 as a
+from killdeer.v1.process_pb2 import StorePosition
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.deeds import Deeds
 from tests.simulation.ground import Fell, Ground, Witness
@@ -68,11 +69,17 @@ class Reverts(Witness):
         for paused in self._of(machine):
             self._due(paused, "its agent was started anew")
 
+    def agent_left(self, machine: "Machine") -> None:
+        for paused in self._of(machine):
+            if not paused.failed and not paused.forgotten:
+                what = f"the agent on {machine} has left, and {paused.proc} is stopped by {paused.command_id}"
+                raise self._ground.broken("I6", "R13", what)
+
     def forgot(self, machine: "Machine") -> None:
         for paused in self._paused:
             paused.forgotten = paused.forgotten or paused.machine is machine
 
-    def restored(self) -> None:
+    def restored(self, position: StorePosition) -> None:
         for paused in self._paused:
             paused.unstored = True
 

@@ -46,7 +46,7 @@ class Truth(Witness):
                 if event.HasField("death"):
                     self._died(machine, event)
 
-    def committed(self, books: Books, decision: Decision) -> None:
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
         for change in decision.changes:
             if isinstance(change, PutStrike) and not change.row.view.dry_run:
                 view = change.row.view

@@ -80,7 +80,7 @@ class Words(Witness):
         if killed and update.state == p.STRIKE_STATE_SURVIVED:
             raise broken("I8", "R16", f"{update.command_id} is said to live on, and was sent SIGKILL")
 
-    def committed(self, books: Books, decision: Decision) -> None:
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
         for change in decision.changes:
             if isinstance(change, PutRun) and change.row.verdict == o.RUN_VERDICT_HELD:
                 self._held(change.row.run_id)

@@ -11,7 +11,9 @@ from tests.simulation.oracle_halts import Halting
 from tests.simulation.oracle_leases import Leases
 from tests.simulation.oracle_limits import LimitsHold
 from tests.simulation.oracle_reverts import Reverts
+from tests.simulation.oracle_takeover import TakeOvers
 from tests.simulation.oracle_truth import Truth
+from tests.simulation.oracle_units import Units
 from tests.simulation.oracle_words import Words
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class Oracles:
     truth: Truth
     limits: LimitsHold
     words: Words
+    units: Units
+    takeovers: TakeOvers
     duties: Duties
 
     @property
@@ -35,7 +39,7 @@ class Oracles:
         """The log first; every other finds in it what has just happened."""
         return (
             *(self.deeds, self.aim, self.halting, self.leases, self.reverts, self.truth, self.limits),
-            *(self.words, self.duties),
+            *(self.words, self.units, self.takeovers, self.duties),
         )
 
 
@@ -46,11 +50,13 @@ def oracles(world: "World") -> Oracles:
     return Oracles(
         deeds=deeds,
         aim=Aim(ground, deeds),
-        halting=Halting(ground, deeds),
+        halting=Halting(ground, deeds, world.coordinators),
         leases=leases,
         reverts=reverts,
         truth=Truth(ground, deeds),
         limits=LimitsHold(ground, deeds, lambda: world.machines, world.settings.limits),
         words=Words(ground, deeds, reverts),
+        units=Units(ground),
+        takeovers=TakeOvers(ground, world.coordinators),
         duties=Duties(ground, deeds, world.network),
     )

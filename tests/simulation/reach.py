@@ -4,11 +4,17 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tests.simulation.faults import FAULTS
+from tests.simulation.services import ACTIONS
 from tests.simulation.told import Told
 
 TABLE_AT = 1_000  # with fewer histories something rare may well be missing
 
-EXPECTED = tuple(f"fault {fault.name}" for fault in FAULTS)
+EXPECTED = (
+    *(f"fault {fault.name}" for fault in FAULTS),
+    *(f"blow 1 of {action}" for action in ACTIONS),
+    *("blow 2 of terminate", "blow 4 or later of hold-down", "unit started by an agent"),
+    *("several coordinators", "strike by letter", "run ended for another coordinator"),
+)
 
 
 def counts(told: Iterable[Told]) -> "Counter[str]":

@@ -1,17 +1,19 @@
 """The coordinators' store: the real one, in memory, with a disk and a network around it that fail.
 
-It may be slow, fail, hang, commit and say that it failed, or be restored from an older copy without a word.
+It may be slow, fail, hang, commit and say that it failed, or be restored from an older copy without a word. Where
+several coordinators share it, each has a way of its own to it, one transaction comes after the other, and whoever
+is to look at it anew is woken.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import cast
 
 from sqlalchemy import make_url
 
-from killdeer_coordinator.core.books import Books, Decide, Decision, FleetLimits
+from killdeer_coordinator.core.books import Books, Decide, Decision, FleetLimits, Letter
 from killdeer_coordinator.core.limits import Withheld
 from killdeer_coordinator.store import migrate
 from killdeer_coordinator.store.database import Database
@@ -25,14 +27,18 @@ COPIES = 12
 
 
 class FaultyStore:
-    """`failing`: every use fails with it. `hangs`: nothing answers. `lies`: the share of commits that are said to
-    have failed. Synchronous; the coordinator's shell gives it its time."""
+    """`failing`: every use fails with it. `lies`: the share of commits that are said to have failed. `wake` is
+    called with the commit of what other coordinators are to see at once. Synchronous; the coordinator's shell gives
+    it its time."""
 
-    def __init__(self, ground: Ground, limits: FleetLimits, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, ground: Ground, limits: FleetLimits, clock: Callable[[], int], wake: Callable[[], None]
+    ) -> None:
         self._ground = ground
-        database = open_sqlite(make_url("sqlite://"))
-        self._content = _content(database)
+        opened = open_sqlite(make_url("sqlite://"))
+        self._content = _content(opened)
         self._content.deserialize(_empty())
+        database = replace(opened, wake=lambda _: wake())
         self._open = partial(Store, database, limits=limits, clock=clock)
         self.real = self._open()
         self._clock = clock
@@ -41,13 +47,13 @@ class FaultyStore:
         self._read: Books | None = None  # as of the last write
         self._decision = Decision()
         self.failing = ""
-        self.hangs = False
         self.lies = 0.0
         self.slow_ns = 0
+        self.wall_ms = 0  # how far its clock is off, where it has one of its own
 
-    def open_anew(self) -> None:
+    def opened(self) -> Store:
         """By a coordinator that starts: nothing is known of what the last one did."""
-        self.real = self._open()
+        return self._open()
 
     def close(self) -> None:
         self.real.close()
@@ -57,11 +63,10 @@ class FaultyStore:
             return self._dice.randint(1 * MS, self.slow_ns)
         return self._dice.randint(MS // 5, 4 * MS)
 
-    def decide(self, decide: Decide) -> Committed:
-        if self.failing:
-            self._ground.reach("fault store fails")
-            raise StoreFailure(self.failing)
-        self._read = None
+    def decide(self, by: str, real: Store, decide: Decide) -> Committed:
+        """`real` is the way of the coordinator `by`."""
+        self._answers()
+        before, self._read = self._read, None
         seen: list[Books] = []
 
         def recorded(books: Books) -> Decision:
@@ -69,21 +74,31 @@ class FaultyStore:
             self._decision = decide(books)
             return self._decision
 
-        committed = self.real.decide(recorded)
+        committed = real.decide(recorded)
+        if not self._decision.changes and not self._decision.audit:
+            self._read = before
         if isinstance(committed.answer, Withheld):
             self._ground.reach(f"withheld: {committed.answer.scope}")
         for witness in self._ground.witnesses:
-            witness.committed(seen[0], self._decision)
-        if self.lies and self._dice.random() < self.lies:
-            self._ground.reach("fault store lies")
-            raise StoreFailure("the connection was lost at the commit")
+            witness.committed(by, seen[0], self._decision)
+        self._lie()
         return committed
+
+    def post(self, by: str, real: Store, letters: Sequence[Letter]) -> None:
+        self._answers()
+        real.post(letters)
+        self._lie()
+
+    def collect(self, by: str, real: Store) -> tuple[int, list[Letter]]:
+        """What was taken out is gone, also where its answer is lost."""
+        self._answers()
+        taken = real.collect(by)
+        self._lie()
+        return taken
 
     def read(self) -> Books:
         """Read anew only after a write: it is the same books otherwise, at another time."""
-        if self.failing:
-            self._ground.reach("fault store fails")
-            raise StoreFailure(self.failing)
+        self._answers()
         if self._read is None:
             self._read = self.real.read()
         return replace(self._read, now_ms=self._clock(), hosts=dict(self._read.hosts))
@@ -98,9 +113,20 @@ class FaultyStore:
             return False
         self._read = None
         self._content.deserialize(self._dice.choice(self._copies))
+        position = self.real.read().position
         for witness in self._ground.witnesses:
-            witness.restored()
+            witness.restored(position)
         return True
+
+    def _answers(self) -> None:
+        if self.failing:
+            self._ground.reach("fault store fails")
+            raise StoreFailure(self.failing)
+
+    def _lie(self) -> None:
+        if self.lies and self._dice.random() < self.lies:
+            self._ground.reach("fault store lies")
+            raise StoreFailure("the connection was lost at the commit")
 
 
 def _content(database: Database) -> sqlite3.Connection:

@@ -62,6 +62,10 @@ def test_every_rule_has_a_bug_or_a_proof_elsewhere() -> None:
     assert [test for tests in ELSEWHERE.values() for test in tests if not (ROOT / test).exists()] == []
 
 
+def test_of_every_rule_that_it_can_hold_the_simulation_finds_a_bug() -> None:
+    assert {BUGS[name].rule for name in FOUND} | ELSEWHERE.keys() == {f"R{number}" for number in range(1, 31)}
+
+
 def test_every_invariant_has_a_bug() -> None:
     assert {BUGS[name].invariant for name in FOUND} == {f"I{number}" for number in range(1, 11)}
 

@@ -8,8 +8,10 @@ from typing import Any
 from google.protobuf.message import Message
 
 from killdeer.v1 import process_pb2 as p
+from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse
 from killdeer_agent.core import words as aw
 from killdeer_coordinator.core import words as cw
+from killdeer_coordinator.core.books import Letter
 from tests.simulation.clock import Clock
 
 Sink = Callable[[str], None]
@@ -108,6 +110,12 @@ def _halts(halts: p.HaltSet) -> str:
     return f"{[halt.id for halt in halts.engaged]} released {list(halts.released)}"
 
 
+def _letter(letter: Letter) -> str:
+    if letter.told:
+        return f"{letter.sender} tells {letter.host} {frame_text(ConnectResponse.FromString(letter.told))}"
+    return f"{letter.sender} heard of {letter.host} {frame_text(ConnectRequest.FromString(letter.heard))}"
+
+
 def _refusal(refusal: Any) -> str:
     return p.Reason.Name(refusal.reason).removeprefix("REASON_").lower() if refusal is not None else ""
 
@@ -151,6 +159,11 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     cw.Decided: lambda i: f"{i.token} {i.failure or f'at {i.position.length}'}",
     cw.Kept: lambda i: f"{i.token} {i.problem}".rstrip(),
     cw.StoreRead: lambda i: f"at {i.books.position.length}",
+    cw.Posted: lambda i: f"{i.token} {i.failure}".rstrip(),
+    cw.Delivered: lambda i: ", ".join(map(_letter, i.letters)),
+    cw.Post: lambda e: f"{e.token} {', '.join(map(_letter, e.letters))}",
+    cw.Collect: lambda e: e.recipient,
+    cw.Quit: lambda e: e.why,
     cw.Tell: lambda e: f"link {e.link} {frame_text(e.frame)}",
     cw.Broadcast: lambda e: f"links {list(e.links)} {frame_text(e.frame)}",
     cw.Dismiss: lambda e: f"link {e.link} {p.Reason.Name(e.reason)}: {e.detail}",

@@ -3,7 +3,7 @@
 from killdeer_coordinator.core.books import FleetLimits
 from tests.simulation.agent import Agent
 from tests.simulation.clock import MS, Clock
-from tests.simulation.coordinator import Coordinator, Settings
+from tests.simulation.coordinator import T0_MS, Coordinator, Settings
 from tests.simulation.faults import Faults
 from tests.simulation.ground import Ground
 from tests.simulation.host import Machine
@@ -19,6 +19,7 @@ from tests.simulation.troubles import Troubles
 
 SWEEP_NS = 250 * MS
 CALM_TICK_NS = 250 * MS
+SHARED = 0.25  # of the histories have several coordinators
 
 
 class World:
@@ -28,21 +29,16 @@ class World:
         clock = Clock()
         self.ground = Ground(seed=seed, clock=clock, trace=Trace(clock, sink))
         self._dice = self.ground.dice("world")
+        self._wakes = self.ground.dice("wakes")
         self.environment = self.ground.dice("environment").choice(("staging", "staging", "production"))
         self.settings = _settings(self)
         self.troubles: list[Troubles] = []
         self.coordinators: list[Coordinator] = []
-        self.store = FaultyStore(self.ground, self.settings.limits, lambda: self.coordinators[0].unix_ms)
-        self.coordinators.append(
-            Coordinator(
-                self.ground,
-                "c1",
-                store=self.store,
-                settings=self.settings,
-                troubles=self._trouble("c1"),
-            )
-        )
-        self.ground.store_ms = lambda: self.coordinators[0].unix_ms
+        self.ground.store_ms = self._store_ms
+        self.store = FaultyStore(self.ground, self.settings.limits, self._store_ms, self._wake)
+        self.coordinators.extend(self._coordinator(f"c{number}") for number in range(1, self._how_many() + 1))
+        if self.settings.shared:
+            self.ground.reach("several coordinators")
         self.network = Network(self.ground, self.coordinators)
         self.machines = [self._machine(f"h{number}") for number in range(1, self._dice.randint(2, 4) + 1)]
         self.operators = Operators(
@@ -144,6 +140,26 @@ class World:
         machine.agent = Agent(machine, self.network, self._trouble(name))
         return machine
 
+    def _how_many(self) -> int:
+        return self.ground.dice("coordinators").choice((2, 2, 3)) if self.settings.shared else 1
+
+    def _coordinator(self, name: str) -> Coordinator:
+        troubles = self._trouble(name)
+        return Coordinator(self.ground, name, store=self.store, settings=self.settings, troubles=troubles)
+
+    def _store_ms(self) -> int:
+        """The clock of a store that is shared is its server's, else that of its only coordinator."""
+        if not self.settings.shared:
+            return self.coordinators[0].unix_ms
+        return T0_MS + self.ground.clock.since_begin_ns // MS + self.store.wall_ms
+
+    def _wake(self) -> None:
+        """Most of those who listen hear of it, some later than others."""
+        dice = self._wakes
+        for coordinator in self.coordinators if self.settings.shared else ():
+            if dice.random() < 0.9:
+                self.ground.clock.after(dice.randint(MS // 2, 20 * MS), coordinator.woken)
+
     def _trouble(self, name: str) -> Troubles:
         troubles = Troubles(self.ground.dice(f"troubles of {name}"))
         self.troubles.append(troubles)
@@ -158,4 +174,9 @@ def _settings(world: World) -> Settings:
     if dice.random() < 0.4:
         limits["per_minute"] = dice.choice((3, 8, 20))
     lease_ms = dice.choice((3_000, 6_000, 10_000, 15_000))
-    return Settings(lease_ms=lease_ms, heartbeat_ms=lease_ms // 5, limits=FleetLimits(limits=limits))
+    return Settings(
+        lease_ms=lease_ms,
+        heartbeat_ms=lease_ms // 5,
+        limits=FleetLimits(limits=limits),
+        shared=world.ground.dice("coordinators").random() < SHARED,
+    )

@@ -198,6 +198,41 @@ def test_i6_strikes_are_reverted_though_who_ended_their_run_has_died_before_it_t
     both.run(2 * AWAY_MS, lambda: bool(other.told("a-1", "revert")))
 
 
+def test_r23_a_strike_whose_letter_is_in_a_restored_store_again_is_told_once() -> None:
+    one, other, both = two(FakeAgent("a-1"))
+    taken: list[Letter] = []
+    collect = other.store.collect
+
+    def collected(recipient: str) -> tuple[Letter, ...]:
+        letters = collect(recipient)
+        if recipient == "c2":
+            taken.extend(letters)
+        return letters
+
+    other.store.collect = collected  # type: ignore[method-assign]
+    started(both, one, file())
+    both.run(20_000, lambda: any(map(holds_strike, taken)))
+    told = len(other.told("a-1", "strike"))
+    letters = tuple(filter(holds_strike, taken))
+    other.give(w.Delivered(begun_ns=other.now_ns, now_ms=other.store.clock(), letters=letters))
+    assert (told, len(other.told("a-1", "strike"))) == (1, 1)
+    assert not other.told("a-1", "revert")
+
+
+def test_r24_a_store_that_was_down_for_all_lets_nobody_end_the_runs_of_those_who_beat_later() -> None:
+    one, other, both = two(FakeAgent("a-1"))
+    run_id = started(both, one, file(action="{hold-down: {for: 10m}}"))
+    both.run(20_000, struck(other, "a-1"))
+    both.run(AWAY_MS + 5_000)
+    one.intercept = other.intercept = cut_off
+    both.run(AWAY_MS - 1_500)
+    other.intercept = lambda _: None
+    both.run(2_500)
+    one.intercept = lambda _: None
+    both.run(5_000)
+    assert one.store.runs[run_id].state == o.RUN_STATE_RUNNING
+
+
 # --- hosts --------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from killdeer.v1.agent_pb2 import ConnectRequest, Hello, Inspected
+from killdeer.v1.agent_pb2 import ConnectRequest, ConnectResponse, Hello, Inspected
 from killdeer_coordinator.core import letters
 from killdeer_coordinator.core.books import REMOVED, Books, HostRow, Letter
 from killdeer_coordinator.core.errands import Errands
@@ -13,6 +13,8 @@ from killdeer_coordinator.core.scans import Scans
 from killdeer_coordinator.core.words import Collect, Delivered, StoreRead, Tell
 
 COLLECT_EVERY_NS = 1_000_000_000
+# Far longer than a letter with a strike is good for, by whatever the store's clock does.
+REMEMBERED_NS = 600_000_000_000
 
 
 class Far:
@@ -36,6 +38,7 @@ class Far:
         self._inspected = inspected
         self._number = 0  # far links have numbers below zero: no stream has
         self._collect_due_ns = 0
+        self._told: dict[str, int] = {}  # command id -> mono ns: strikes that came by letter
 
     def read(self, read: StoreRead) -> None:
         """What the store says of others' hosts, of our links and of our runs."""
@@ -86,8 +89,16 @@ class Far:
         if link is None:
             return  # where it joins next, its Welcome asks (rule R23)
         frame = letters.opened(letter, link, store_ms, now_ns, halted=bool(self._roster.halts.active))
-        if frame is not None:
+        if frame is not None and not (letter.until_ms and self._again(frame)):
             self._errands.ask(Tell(link.number, frame))
+
+    def _again(self, frame: ConnectResponse) -> bool:
+        """Has this strike come before? A store that was restored, or has failed over, may hold its letter still."""
+        now_ns, command_id = self._errands.now.mono_ns, frame.strike.command_id or frame.revert.command_id
+        before = command_id in self._told
+        self._told = {told: at_ns for told, at_ns in self._told.items() if now_ns - at_ns < REMEMBERED_NS}
+        self._told[command_id] = now_ns
+        return before
 
     def _hear(self, letter: Letter) -> None:
         frame = ConnectRequest.FromString(letter.heard)

@@ -1,7 +1,8 @@
 """Coordinators that share a store: each is seen in it, and ends the runs of those that are not seen any more.
 
 Only who has itself been seen without a break for as long as makes another count as away may judge that one: where
-the store was down for all, nobody takes over everybody's runs.
+the store was down for all, nobody takes over everybody's runs. A break is much shorter than that: whoever beats
+first once the store is back must not find others, whose beats come later, away by the difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ BEAT_EVERY_NS = 2_000_000_000
 POSITIONS_MOST = 200
 # Not seen for so long, by the store's clock: several beats, and what a store may take to fail over.
 AWAY_MS = 15_000
+# Not seen for so long, one begins to be seen anew: three beats. The difference holds a late beat of each other.
+BREAK_MS = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def beat(coordinator: str, instance: str, positions: Sequence[StorePosition] = (
         missing = next((known for known in positions if not books.position_known(known)), StorePosition())
         lost = restored(missing, f"coordinator {coordinator}", unix_ms)(books)
         halts = lost.answer if isinstance(lost.answer, Halts) else Halts()
-        unbroken = mine is not None and not away(mine, now_ms)
+        unbroken = mine is not None and now_ms - mine.seen_ms <= BREAK_MS
         since_ms = mine.since_ms if mine is not None and unbroken else now_ms
         row = CoordinatorRow(coordinator=coordinator, instance=instance, since_ms=since_ms, seen_ms=now_ms)
         gone, named = _gone(books, coordinator, judges=now_ms - since_ms >= AWAY_MS)

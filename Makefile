@@ -9,7 +9,7 @@ STAMP := $(VENV)/.set-up
 
 # What the machine itself must have: to run, to test, to build.
 APT_RUN := python3-venv libbpf1 util-linux procps
-APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 debootstrap systemd-container dbus-daemon cpio python3-bpfcc postgresql iproute2 prometheus chromium
+APT_TEST := clang llvm libbpf-dev systemd openssl curl libcap2-bin qemu-system-x86 qemu-utils e2fsprogs debootstrap systemd-container dbus-daemon cpio python3-bpfcc postgresql iproute2 prometheus chromium
 APT_BENCH := nats-server bpftrace
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
@@ -38,7 +38,8 @@ demo: $(STAMP) ## the main job for real, on this machine, in under a minute
 SIMULATION := build/simulation.log
 test: setup-test check ## every tier there is
 	@mkdir -p build; nice $(BIN)/pytest -s tests/simulation > $(SIMULATION) 2>&1 & simulation=$$!; \
-	$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels tests/packages; failed=$$?; \
+	$(BIN)/pytest tests/unit tests/contract tests/integration tests/kernel tests/drift tests/kernels tests/packages \
+	    tests/hosts; failed=$$?; \
 	wait $$simulation || failed=$$?; cat $(SIMULATION); exit $$failed
 
 check: $(STAMP) ## style, types, import contracts

@@ -1,11 +1,15 @@
-"""What all tiers share: a PostgreSQL server, and in CI a skipped test is a failure, as every tier must run."""
+"""What all tiers share: a PostgreSQL server, the Debian packages, and in CI a skipped test is a failure, as every
+tier must run."""
 
 import os
+import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.support import packages as debian_packages
 from tests.support import postgres as postgres_server
 
 # How long an example takes says more about the machine than about the code.
@@ -39,3 +43,11 @@ def database(postgres: postgres_server.Server) -> Iterator[str]:
     name = postgres.create()
     yield name
     postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The Debian packages by name, made once."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("needs dpkg-deb: apt install dpkg")
+    return debian_packages.made(tmp_path_factory.mktemp("packages"))

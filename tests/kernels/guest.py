@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-# Hardware virtualisation is not asked for: where /dev/kvm opens, it may still be one on which these kernels hang.
-MACHINE = ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048")
+from tests.support import emulator
+
+MACHINE = (*emulator.QEMU, *emulator.ALONE, "-no-reboot", "-smp", "2", "-m", "2048")
 # Programs on ramfs count as file pages, as on a disk; on tmpfs, the default, they would count as shared memory.
 COMMAND_LINE = (
-    "console=ttyS0 quiet oops=panic panic=-1 rootfstype=ramfs "
+    f"{emulator.WORDS} oops=panic panic=-1 rootfstype=ramfs "
     "systemd.unit=killdeer-tests.service systemd.show_status=0"
 )
 PATIENCE_S = 900.0  # against hanging only
@@ -38,10 +39,7 @@ class Guest:
         self._console, self._results = folder / "console", folder / "results"
         ports = ("-serial", f"file:{self._console}", "-serial", f"file:{self._results}")
         boot = ("-kernel", str(kernel), "-initrd", str(self._initramfs), "-append", COMMAND_LINE)
-        alone = ("-nodefaults", "-display", "none", "-no-reboot")
-        self._process = subprocess.Popen(
-            ("qemu-system-x86_64", *MACHINE, *alone, *ports, *boot), stdin=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen((*MACHINE, *ports, *boot), stdin=subprocess.DEVNULL)
 
     def report(self) -> Report:
         """Waits for its end. AssertionError, with the console, where it brought no report."""

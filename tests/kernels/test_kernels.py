@@ -7,6 +7,7 @@ import pytest
 
 from tests.kernels import image
 from tests.kernels.guest import Guest
+from tests.support import debian
 from tests.support.corpus.every import KINDS, NOT_HERE, label
 
 # Debian is built the first time; the guests are emulated.
@@ -20,10 +21,10 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest
         pytest.skip(reason)
     project = tmp_path_factory.mktemp("guests") / "project.cpio"
     try:
-        kernels = {series: image.kernel(series) for series in image.KERNELS}
+        kernels = {series: debian.kernel(series) for series in debian.KERNELS}
         archives = {series: (image.root(), image.headers(kernel)) for series, kernel in kernels.items()}
         image.project(project)
-    except image.CannotBuild as problem:
+    except debian.CannotBuild as problem:
         pytest.skip(str(problem))
     with ExitStack() as running:
         yield {
@@ -34,7 +35,7 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Guest
         }
 
 
-@pytest.mark.parametrize("series", image.KERNELS)
+@pytest.mark.parametrize("series", debian.KERNELS)
 def test_every_kernel_test_runs_and_passes_inside(
     series: str, guests: dict[str, Guest], capsys: pytest.CaptureFixture[str]
 ) -> None:

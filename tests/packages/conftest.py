@@ -1,39 +1,13 @@
-"""The packages, made once for all tests."""
+"""What the packages hold, and the agent's next one, made once for all tests."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 NEXT = "999.0"
-
-
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By name; those in the folder KILLDEER_PACKAGES, or made anew: build/ may have some of other sources."""
-    if ready := os.environ.get("KILLDEER_PACKAGES"):
-        return _named(Path(ready))
-    if shutil.which("dpkg-deb") is None:
-        pytest.skip("needs dpkg-deb: apt install dpkg")
-    out = tmp_path_factory.mktemp("packages")
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.debian.build", "--out", out],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return _named(out)
-
-
-def _named(folder: Path) -> dict[str, Path]:
-    return {path.name.partition("_")[0]: path for path in folder.glob("*.deb")}
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,10 @@
 Debian itself is kept in the user's cache folder, by the hash of its recipe; each machine is a copy of it.
 """
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +15,14 @@ from pathlib import Path
 
 import psutil
 
+from tests.support import debian
 from tests.support.fleet import Said, wait_until
 
-SUITE = "bookworm"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "procps", "python3", "libbpf1")
 TOOLS = ("systemd-nspawn", "debootstrap", "nsenter", "apt-get")
 CGROUPS = Path("/sys/fs/cgroup")
 # Against hanging only.
 PATIENCE_S = 120.0
-
-
-class CannotBuild(Exception):
-    """There can be no machine: cause and remedy."""
 
 
 def obstacle() -> str:
@@ -86,9 +80,9 @@ NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup")
 
 @contextmanager
 def booted(folder: Path) -> Iterator[Machine]:
-    """`folder`: where it may be. CannotBuild where there is no Debian to be had."""
+    """`folder`: where it may be. debian.CannotBuild where there is no Debian to be had."""
     root = folder / "root"
-    shutil.unpack_archive(_debian(), root, "tar", filter="fully_trusted")
+    shutil.unpack_archive(debian.tree("packages", PACKAGES), root, "tar", filter="fully_trusted")
     name = f"killdeer-{uuid.uuid4().hex[:8]}"
     alone = ("--private-network", "--register=no", "--keep-unit", "--console=pipe", "--quiet")
     # What the agent's unit asks for; a container has neither by itself.
@@ -145,35 +139,3 @@ def _cgroup(name: str) -> Iterator[tuple[str, ...]]:
         for one in mine:
             for inner, _, _ in os.walk(one, topdown=False):
                 Path(inner).rmdir()
-
-
-def _debian() -> Path:
-    recipe = hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "killdeer" / "packages"
-    archive = folder / f"debian-{recipe}.tar"
-    if archive.exists():
-        return archive
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = ("Created-By: Packages", f"Codename: {SUITE}", "Component: main")
-    mirrors = _said("apt-get", "indextargets", "--format", "$(REPO_URI)", *chosen).split()
-    if not mirrors:
-        raise CannotBuild(f"cannot make a Debian {SUITE}: apt has no source for it; run on Debian 12")
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        root = Path(work) / "root"
-        include = f"--include={','.join(PACKAGES)}"
-        _said("debootstrap", "--variant=minbase", include, SUITE, str(root), mirrors[0])
-        # Each machine gets its own.
-        (root / "etc/machine-id").write_text("")
-        for cached in (root / "var/cache/apt").rglob("*.deb"):
-            cached.unlink()
-        packed = Path(work) / "packed.tar"
-        _said("tar", "--create", f"--file={packed}", "--numeric-owner", f"--directory={root}", ".")
-        packed.replace(archive)
-    return archive
-
-
-def _said(*command: str) -> str:
-    done = subprocess.run(command, check=False, text=True, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise CannotBuild(f"cannot make a Debian: {command[0]} ended with {done.returncode}\n{done.stdout[-2000:]}")
-    return done.stdout

@@ -11,6 +11,7 @@ import pytest
 from tests.packages import machine as container
 from tests.packages.conftest import NEXT
 from tests.packages.machine import Machine
+from tests.support import debian
 from tests.support.fleet import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -67,7 +68,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     try:
         with container.booted(tmp_path_factory.mktemp("machine")) as booted:
             yield booted
-    except container.CannotBuild as problem:
+    except debian.CannotBuild as problem:
         pytest.skip(str(problem))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support import debian
 
 VERSION = (3, 13)
-HERE, SUITE = "bookworm", "trixie"
+SUITE = "trixie"
 PACKAGES = ("python3", "libstdc++6")
 # The suite's keys come with Debian 12, so that apt believes no mirror.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -28,7 +28,7 @@ def obstacle() -> str:
 def interpreter() -> tuple[str, ...]:
     """What calls it, before its arguments; it looks into no site folders but its own. debian.CannotBuild: it cannot
     be had."""
-    tree = debian.cached("python", f"debian-{SUITE}", SUITE, PACKAGES)
+    tree = debian.cache("python") / f"debian-{debian.recipe(SUITE, PACKAGES)}"
     if not tree.exists():
         with debian.making(tree) as made:
             _unpack(made)
@@ -41,13 +41,13 @@ def interpreter() -> tuple[str, ...]:
 
 def site(requirements: str) -> Path:
     """A folder with the wheels for it, by lines of requirements.lock. debian.CannotBuild: they cannot be had."""
-    folder = debian.cached("python", "site", VERSION, requirements)
+    folder = debian.cache("python") / f"site-{debian.recipe(VERSION, requirements)}"
     if not folder.exists():
         with debian.making(folder) as made:
             (wanted := made.with_name("requirements.txt")).write_text(requirements)
             pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
             how = ("--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:")
-            debian.ran(*pip, *how, "--python-version", _said(VERSION), "--target", made, "-r", wanted)
+            debian.said(*pip, *how, "--python-version", _said(VERSION), "--target", made, "-r", wanted)
     return folder
 
 
@@ -56,7 +56,7 @@ def _unpack(tree: Path) -> None:
     apt, archives = tree.with_name("apt"), tree.with_name("cache") / "archives"
     for folder in (apt / "lists", archives):
         folder.mkdir(parents=True)
-    source = f"deb [target=Packages signed-by={KEYRING}] {debian.mirror(HERE)} {SUITE} main\n"
+    source = f"deb [target=Packages signed-by={KEYRING}] {debian.mirror()} {SUITE} main\n"
     (apt / "sources.list").write_text(source)
     (apt / "status").touch()
     settings = {
@@ -72,10 +72,10 @@ def _unpack(tree: Path) -> None:
         "APT::Update::Error-Mode": "any",
     }
     asked = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    debian.ran("apt-get", *asked, "update")
-    debian.ran("apt-get", *asked, "install", "--yes", "--download-only", "--no-install-recommends", *PACKAGES)
+    debian.said("apt-get", *asked, "update")
+    debian.said("apt-get", *asked, "install", "--yes", "--download-only", "--no-install-recommends", *PACKAGES)
     for package in archives.glob("*.deb"):
-        debian.ran("dpkg-deb", "--extract", package, tree)
+        debian.said("dpkg-deb", "--extract", package, tree)
 
 
 def _said(version: tuple[int, ...]) -> str:

@@ -222,8 +222,11 @@ class LimitsHold(Witness):
             spare.remove(fell.proc.born_ns)
         again = next((one for one in self._struck if one.command_id == fell.command_id), None)
         if again is not None and fell.action == "hold-down":
-            again.proc, again.ordered_ns = fell.proc, fell.at_ns
-            self._replaced.pop(again.command_id, None)
+            # Another of its service, that was away when it began and came back since, stands in for it still.
+            if self._replaced.pop(again.command_id, None) and again.stand_in_ns != fell.proc.born_ns:
+                spare.append(again.stand_in_ns)
+                spare.sort()
+            again.proc = fell.proc
             self._victims[again.command_id] = again
 
     def _fleets(self, new: Victim) -> Iterator[tuple[str, str]]:

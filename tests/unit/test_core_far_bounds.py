@@ -156,6 +156,30 @@ def test_letters_wait_together_while_others_are_on_their_way() -> None:
     assert sum(bool(letter.heard) for letter in other.store.letters) == len(agents)
 
 
+def test_r10_a_strike_that_waits_to_be_posted_is_recalled_by_a_halt() -> None:
+    agents = [FakeAgent(f"a-{n}") for n in range(3)]
+    one, _, both = two(*agents)
+    posts: list[w.Post] = []
+
+    def hold(effect: w.Effect) -> list[w.Input] | None:
+        """From the first strike on."""
+        if not isinstance(effect, w.Post) or not (posts or any(map(holds_strike, effect.letters))):
+            return None
+        posts.append(effect)
+        return []
+
+    three = file("{name: all, strikes: 3}", "in_flight: 3, per_host: 1")
+    one.intercept = hold
+    one.ask(o.RunRequest(source=three, file="f.yaml", seed=7, key="k"), "operator")
+    both.run(3_000)
+    one.ask(o.HaltRequest(id="h1", reason="enough"), "viewer")
+    one.give(w.Posted(posts[0].token))
+    both.run(1_000, lambda: len(posts) > 1)
+    told = [a.ConnectResponse.FromString(letter.told) for letter in posts[1].letters]
+    assert not any(frame.HasField("strike") for frame in told)
+    assert sum(frame.HasField("revert") for frame in told) >= 2
+
+
 # --- coordinators that end ----------------------------------------------------------------------------------
 
 

@@ -495,3 +495,15 @@ def test_a_halt_that_only_the_store_knows_refuses_a_run() -> None:
     ask = w.ask(o.RunRequest(source=FILE, seed=1, key="k"), "operator")
     assert "elsewhere" in w.refusals[ask].message
     assert not w.store.runs
+
+
+def test_a_link_that_renewed_nothing_leaves_standing_what_the_one_before_it_gave() -> None:
+    w = fleet()
+    w.leave("a-2")
+    w.agents["a-2"].mute = True
+    w.join("a-2")
+    w.run(300)
+    w.leave("a-2")
+    answer = w.answer(halt(w), o.HaltResponse)
+    away = next(host for host in answer.hosts if host.host == "a-2")
+    assert not away.bound_passed and away.stops_by_unix_ms > w.unix_ms

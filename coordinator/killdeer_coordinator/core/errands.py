@@ -112,6 +112,10 @@ class Errands:
     def post(self, letter: Letter) -> None:
         self._letters.append(letter)
 
+    def recall(self) -> None:
+        """No strike that waits to be posted is: its id is used up instead."""
+        self._letters = [letters.void(letter) for letter in self._letters]
+
     def posted(self, posted: Posted) -> None:
         """What may or may not be on its way is not sent again: a strike's id is used up instead (rule R23)."""
         post = self._posting.pop(posted.token, None)

@@ -193,6 +193,7 @@ class Halting:
         now = self._errands.now
         self._roster.halts = self._roster.halts.engage(record)
         self._broadcast(ConnectResponse(halt=Halt(halt=record)))
+        self._errands.recall()
         hosts, bounds = {}, {}
         for host in self._roster.hosts():
             bounds[host] = self._roster.right_until(host, now.mono_ns)

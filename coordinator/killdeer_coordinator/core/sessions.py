@@ -97,9 +97,11 @@ class Sessions:
         if link is None:
             return
         if link.served:
-            # By its own word it has stopped and reverted; otherwise it may act until its lease is over.
-            parted = number in self._parted
-            self._roster.rights[link.host] = self._errands.now.mono_ns if parted else link.lease_until_ns
+            # By its own word it has stopped and reverted; otherwise it may act until its lease is over, be it one
+            # that an earlier link gave and this one never renewed.
+            parted, before_ns = number in self._parted, self._roster.rights.get(link.host, 0)
+            until_ns = self._errands.now.mono_ns if parted else max(before_ns, link.lease_until_ns)
+            self._roster.rights[link.host] = until_ns
             if not parted:
                 self._errands.note("host.lost", host=link.host)
             self._roster.heard_unix_ms[link.host] = link.heard_unix_ms

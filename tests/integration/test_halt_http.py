@@ -16,6 +16,7 @@ from killdeer.v1 import agent_pb2 as a
 from killdeer.v1 import operator_pb2 as o
 from killdeer_coordinator.edges import halt_http
 from tests.support.coordinator import Coordinator, coordinator, stub, wire_agent
+from tests.support.fleet import wait_until
 from tests.support.operator import DEADLINE_S
 
 
@@ -97,9 +98,14 @@ def test_the_token_halts_the_fleet_and_is_named_in_the_record(made: Coordinator,
     assert (said["stopped"], said["total"], said["complete"]) == (1, 1, True)
     assert [host["host"] for host in said["hosts"]] == ["host-1"]
     assert halts(made) == ["too many errors"]
-    with stub(made) as operators:
-        entries = operators.ListAudit(o.ListAuditRequest(), timeout=DEADLINE_S).entries
-    (engaged,) = [entry for entry in entries if entry.what == "halt.engaged"]
+
+    def on_record() -> list[o.AuditEntry]:
+        with stub(made) as operators:
+            entries = operators.ListAudit(o.ListAuditRequest(), timeout=DEADLINE_S).entries
+        return [entry for entry in entries if entry.what == "halt.engaged"]
+
+    # A halt waits for nothing, not for the store either.
+    (engaged,) = wait_until(on_record, "the halt is on the record")
     assert (engaged.who, engaged.subject, engaged.why) == ("halt-token", said["halt_id"], "too many errors")
 
 

@@ -37,9 +37,18 @@ COORDINATOR_BUGS = (
         cuts=(
             Cut(
                 f"{_CORE}.sessions:Sessions.left",
-                "self._errands.now.mono_ns if parted else link.lease_until_ns",
+                "self._errands.now.mono_ns if parted else max(before_ns, link.lease_until_ns)",
                 "self._errands.now.mono_ns",
             ),
+        ),
+    ),
+    Bug(
+        name="right-of-the-link-before-forgotten",
+        rule="R12",
+        invariant="I4",
+        what="a host that is cut off before its new link has renewed anything is bounded by that link alone",
+        cuts=(
+            Cut(f"{_CORE}.sessions:Sessions.left", "max(before_ns, link.lease_until_ns)", "link.lease_until_ns"),
         ),
     ),
     Bug(
@@ -521,6 +530,13 @@ COORDINATOR_BUGS = (
             Cut(f"{_CORE}.coordinator:Core._read", "self.halting.learn(read.books.halts)", "pass"),
             Cut(f"{_CORE}.sessions:Sessions._admitted", "self._halting.learn(admission.halts)", "pass"),
         ),
+    ),
+    Bug(
+        name="strike-posted-after-a-halt",
+        rule="R10",
+        invariant="I4",
+        what="a strike for another coordinator's host that waits for the store is posted though a halt has begun",
+        cuts=(Cut(f"{_CORE}.halting:Halting._begin", "self._errands.recall()", "None"),),
     ),
     Bug(
         name="letter-told-in-a-halt",

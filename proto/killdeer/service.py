@@ -16,10 +16,11 @@ _least = logging.INFO
 class Notifier:
     """sd_notify(3): a datagram of KEY=VALUE lines; READY, WATCHDOG, STATUS, STOPPING.
 
-    Does nothing where the service manager did not ask for it. Never raises: a lost word is no reason to die."""
+    Does nothing where the service manager did not ask for it. Never raises: a lost word is no reason to die.
+    Made without an address it takes the environment's away: what this process runs is not to speak for it."""
 
     def __init__(self, address: str | None = None, watchdog_usec: str | None = None) -> None:
-        self._address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
+        self._address = os.environ.pop("NOTIFY_SOCKET", "") if address is None else address
         usec = os.environ.get("WATCHDOG_USEC", "") if watchdog_usec is None else watchdog_usec
         # Half the time allowed, as sd_watchdog_enabled(3) advises.
         self.watchdog_every_ns = int(usec) * 1_000 // 2 if usec.isdigit() else 0

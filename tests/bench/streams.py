@@ -51,7 +51,8 @@ OPENING = (
 
 
 class StreamAgent(asyncio.Protocol):
-    """`welcomed` is called once it is served. It acknowledges each halt twice, and remembers nothing."""
+    """`welcomed` is called once it is served. It acknowledges each halt, as one on which nothing lasts, and
+    remembers nothing."""
 
     def __init__(self, host: str, welcomed: Callable[[], None]) -> None:
         self.host = host
@@ -107,12 +108,8 @@ class StreamAgent(asyncio.Protocol):
                 self._welcomed()
             case "halt":
                 halt_id = response.halt.halt.id
-                self._transport.write(
-                    b"".join(
-                        message(a.ConnectRequest(halt_ack=a.HaltAck(halt_id=halt_id, stage=stage)))
-                        for stage in (a.HALT_STAGE_STOPPED, a.HALT_STAGE_REVERTED)
-                    )
-                )
+                ack = a.HaltAck(halt_id=halt_id, stage=a.HALT_STAGE_REVERTED)
+                self._transport.write(message(a.ConnectRequest(halt_ack=ack)))
             case "dismissal":
                 self.ended = f"dismissed: {response.dismissal.detail}"
 

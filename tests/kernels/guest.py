@@ -13,7 +13,7 @@ COMMAND_LINE = (
     f"{emulator.WORDS} oops=panic panic=-1 rootfstype=ramfs "
     "systemd.unit=killdeer-tests.service systemd.show_status=0"
 )
-PATIENCE_S = 900.0  # against hanging only
+PATIENCE_S = 1_700.0  # against hanging only
 
 
 @dataclass(frozen=True, kw_only=True)

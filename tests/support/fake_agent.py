@@ -105,9 +105,7 @@ class FakeAgent:
         fresh = [halt.id for halt in halts.active if halt.id not in self.halts.engaged]
         self.halts = self.halts.union(halts)
         return [
-            a.ConnectRequest(halt_ack=a.HaltAck(halt_id=halt_id, stage=stage))
-            for halt_id in fresh
-            for stage in (a.HALT_STAGE_STOPPED, a.HALT_STAGE_REVERTED)
+            a.ConnectRequest(halt_ack=a.HaltAck(halt_id=halt_id, stage=a.HALT_STAGE_REVERTED)) for halt_id in fresh
         ]
 
     def _scan(self, scan: a.Scan, now_ns: int) -> a.ConnectRequest:

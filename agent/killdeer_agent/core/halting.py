@@ -18,8 +18,7 @@ class Stopping:
     """One halt that this host is carrying out."""
 
     to_revert: int
-    stopped: bool = False  # told, on this stream
-    said_left: tuple[str, ...] | None = None
+    said_left: tuple[str, ...] | None = None  # on this stream
 
 
 class Halting:
@@ -44,7 +43,7 @@ class Halting:
     def engage(self, halt: HaltRecord) -> None:
         """Everything stops at once, in memory; the report waits for the disk."""
         stopping = self._stopping.setdefault(halt.id, Stopping(len(self._strikes.effects_open)))
-        stopping.stopped, stopping.said_left = False, None
+        stopping.said_left = None
         if halt.id not in self._desk.memory.halts.engaged:
             self._desk.halting[halt.id] = halt
         self._reverts.cancel_all(Refusal(Reason.REASON_HALTED, f"the fleet was halted by {halt.by}"))
@@ -52,18 +51,13 @@ class Halting:
         self.progress()
 
     def progress(self) -> None:
-        """The first acknowledgement once the halt is durable and no signal is under way; then, after each revert,
-        the second one, with what was reverted and what is left."""
+        """The first acknowledgement once the halt is durable and no signal is under way; then one after each
+        revert, with what was reverted and what is left. Where nothing is left, the first is the last one too."""
         if self._strikes.striking:
             return
         left = tuple(self._strikes.effects_open)
         for halt_id, stopping in self._stopping.items():
-            if halt_id not in self._desk.memory.halts.engaged:
-                continue
-            if not stopping.stopped:
-                stopping.stopped = True
-                self._ack(halt_id, HaltStage.HALT_STAGE_STOPPED, 0, left)
-            if stopping.said_left != left:
+            if halt_id in self._desk.memory.halts.engaged and stopping.said_left != left:
                 stopping.said_left = left
                 reverted = max(0, stopping.to_revert - len(left))
                 stage = HaltStage.HALT_STAGE_STOPPED if left else HaltStage.HALT_STAGE_REVERTED
@@ -73,7 +67,7 @@ class Halting:
         """A new stream: what was acknowledged on the old one may not have arrived."""
         for halt in self._desk.memory.halts.active:
             stopping = self._stopping.setdefault(halt.id, Stopping(len(self._strikes.effects_open)))
-            stopping.stopped, stopping.said_left = False, None
+            stopping.said_left = None
         self.progress()
 
     def release(self, halt_ids: list[str]) -> None:

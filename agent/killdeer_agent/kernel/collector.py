@@ -47,7 +47,8 @@ class Collector(Protocol):
 
     def flush(self) -> None:
         """When it returns, `on_events` has had all that happened before the call, losses among it. Takes some
-        10 ms at most; only after `start`."""
+        10 ms; only after `start`. Where the processor of one who records stands still for longer than 150 ms,
+        what it records comes later."""
 
     def lost(self) -> dict[str, int]:
         """Events the kernel could not hand over since the start, by kind (evidence.LOST); none: empty."""

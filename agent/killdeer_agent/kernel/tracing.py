@@ -27,7 +27,8 @@ PROGRAMS: Final = {
 BATCH: Final = 512  # records a drain: a few milliseconds of Python at most
 EVERYTHING: Final = 1 << 30  # that is there when the drain begins
 TELL_EVERY_NS: Final = 100_000_000  # that the record is whole up to now, with the losses so far
-FLUSH_TRIES, FLUSH_PAUSE_S = 20, 0.0002  # for a record that another processor is just writing
+# For a record that another processor is just writing: microseconds, or until a hypervisor lets it run again.
+FLUSH_PAUSES_S: Final = (*(0.0002,) * 20, *(0.002,) * 20, *(0.01,) * 10)
 
 OnEvents = Callable[[list[KernelEvent]], None]
 OnTold = Callable[[int], None]
@@ -128,12 +129,12 @@ class TracingCollector:
         self._chosen.made(cgroup_id, path, self._source)
 
     def flush(self) -> None:
-        for _ in range(FLUSH_TRIES):
+        for pause_s in FLUSH_PAUSES_S:
             with self._lock:
                 self._hand_over(EVERYTHING)
                 if not self._source.held_up:
                     break
-            time.sleep(FLUSH_PAUSE_S)
+            time.sleep(pause_s)
         with self._lock:
             self._tell_losses()
 

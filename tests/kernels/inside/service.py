@@ -27,7 +27,8 @@ UNITS = Path("/etc/systemd/system")
 AGENT, COORDINATOR = "killdeer-agent.service", "killdeer-coordinator.service"
 HOST = "guest"
 # An emulated processor takes its time to load Python's modules.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
+SLOW = "[Service]\nTimeoutStartSec=5min\nTimeoutStopSec=2min\n"
 
 AGENT_TOML = f"""
 coordinators = ["localhost:7442"]
@@ -124,6 +125,8 @@ def installed() -> Iterator[None]:
     ran("systemd-tmpfiles", "--create", "killdeer-agent.conf", "killdeer-coordinator.conf")
     for name in (AGENT, COORDINATOR):
         shutil.copy(SHIPPED / name, UNITS / name)
+    (UNITS / f"{AGENT}.d").mkdir()
+    (UNITS / f"{AGENT}.d" / "slow.conf").write_text(SLOW)
     (UNITS / "victim@.service").write_text(VICTIM + CONSENT)
     (UNITS / "other.service").write_text(VICTIM)
     systemctl("daemon-reload")

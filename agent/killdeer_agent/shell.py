@@ -163,8 +163,8 @@ class Shell:
             case Exit(left=left):
                 if not self.exited.done():
                     self.exited.set_result(left)
-            case Note(event=event, fields=fields):
-                log.info(event, **fields)
+            case Note(event=event, fields=fields, wrong=wrong):
+                (log.warning if wrong else log.info)(event, **fields)
 
     def _beside(
         self, where: ThreadPoolExecutor, work: Callable[[], Answer], then: Callable[[Answer], Input] | None = None

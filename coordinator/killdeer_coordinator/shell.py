@@ -134,8 +134,8 @@ class Shell:
                 self._beside(self._measure(effect, out))
             case Perform():
                 self._beside(self._perform(effect, out))
-            case Note(event=event, fields=fields):
-                log.info(event, **fields)
+            case Note(event=event, fields=fields, wrong=wrong):
+                (log.warning if wrong else log.info)(event, **fields)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         # Each begins in the order it was asked for; the store's writer and the lock of Keep hold that order.

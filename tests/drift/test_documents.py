@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def test_every_make_target_that_readme_names_exists() -> None:
 
 _OPERATING = ROOT / "docs/operating.md"
 _LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
-_CORES = frozenset({"note", "Note"})  # what a core has its shell log
+_CORES = frozenset({"note", "warn"})  # what a core has its shell log
+_WRONG = frozenset({"warning", "error", "exception", "critical", "warn"})
 _METRIC = re.compile(r"killdeer_[a-z_]+")
 
 
@@ -58,22 +60,24 @@ def first_column(title: str) -> list[str]:
     return re.findall(r"(?m)^\| `([^`]+)` \|", section(title))
 
 
-def logged(package: str) -> set[str]:
-    """Every event that the sources of a daemon log by name."""
-    return {
-        event
-        for file in sorted((ROOT / package).rglob("*.py"))
-        for call in ast.walk(ast.parse(file.read_text()))
-        if isinstance(call, ast.Call) and call.args and _logs(call.func)
-        for event in _names(call.args[0])
-    }
+def logged(package: str) -> dict[str, set[str]]:
+    """Every event that the sources of a daemon log by name, with the levels it is logged at."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in sorted((ROOT / package).rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if isinstance(call, ast.Call) and call.args and (level := _level(call.func)):
+                for event in _names(call.args[0]):
+                    found[event].add(level)
+    return found
 
 
-def _logs(function: ast.expr) -> bool:
-    if isinstance(function, ast.Attribute):
-        on = function.value.id if isinstance(function.value, ast.Name) else ""
-        return (function.attr in _LEVELS and on == "log") or function.attr in _CORES
-    return isinstance(function, ast.Name) and function.id in _CORES
+def _level(function: ast.expr) -> str:
+    """Empty where it logs nothing."""
+    if not isinstance(function, ast.Attribute):
+        return ""
+    on = function.value.id if isinstance(function.value, ast.Name) else ""
+    logs = (function.attr in _LEVELS and on == "log") or function.attr in _CORES
+    return function.attr if logs else ""
 
 
 def _names(argument: ast.expr) -> Iterator[str]:
@@ -85,14 +89,25 @@ def _names(argument: ast.expr) -> Iterator[str]:
         yield argument.value
 
 
-@pytest.mark.parametrize(
+SECTIONS = pytest.mark.parametrize(
     ("title", "package"),
     [("Agent", "agent/killdeer_agent"), ("Coordinator", "coordinator/killdeer_coordinator")],
 )
+
+
+@SECTIONS
 def test_operating_says_of_every_log_event_what_it_means(title: str, package: str) -> None:
     said = first_column(title)
     assert len(said) == len(set(said))
-    assert set(said) == logged(package)
+    assert set(said) == set(logged(package))
+
+
+@SECTIONS
+def test_what_somebody_should_see_is_never_logged_as_mere_information(title: str, package: str) -> None:
+    levels = logged(package)
+    marked = re.findall(r"(?m)^\| `([^`]+)` \| \*\*!\*\*", section(title))
+    assert marked
+    assert {event: levels[event] - _WRONG for event in marked if levels[event] - _WRONG} == {}
 
 
 def test_operating_says_what_every_metric_is() -> None:

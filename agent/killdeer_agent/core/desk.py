@@ -57,6 +57,9 @@ class Desk:
     def note(self, event: str, **fields: object) -> None:
         self.emit(Note(event, fields))
 
+    def warn(self, event: str, **fields: object) -> None:
+        self.emit(Note(event, fields, wrong=True))
+
     def recall(self, records: tuple[Record, ...], problem: str) -> None:
         """The whole journal, at start. What can be read is still reverted; nothing is struck on a journal that is
         not understood (R13)."""
@@ -77,7 +80,7 @@ class Desk:
     def written(self, token: int, problem: str) -> None:
         record, then = self._writes.pop(token)
         if problem and not self._write_problem:
-            self.note("journal_failed", problem=problem)
+            self.warn("journal_failed", problem=problem)
         self._write_problem = problem
         if not problem:
             self.memory.apply(record)

@@ -243,7 +243,7 @@ class Holds:
         strike.effect_open = True
         hold.due_ns = self._desk.now.boot_ns + (LOOK_LATE_NS if strike.revert_tries else LOOK_EVERY_NS)
         strike.revert_tries += 1
-        self._desk.note("revert_failed", command=strike.command_id, problem=problem)
+        self._desk.warn("revert_failed", command=strike.command_id, problem=problem)
         if strike.revert_tries == 1:
             strike.detail = "; ".join(filter(None, (strike.detail, f"cannot start {hold.unit}: {problem}")))
             self._strikes.tell(strike)

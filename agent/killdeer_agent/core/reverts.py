@@ -60,7 +60,7 @@ class Reverts:
         strike.revert_tries += 1
         if answer.problem:
             strike.revert_due_ns = self._desk.now.boot_ns + RETRY_REVERT_NS
-            self._desk.note("revert_failed", command=strike.command_id, problem=answer.problem)
+            self._desk.warn("revert_failed", command=strike.command_id, problem=answer.problem)
             return
         if not strike.effect_open:
             return  # its exit was seen meanwhile

@@ -393,6 +393,7 @@ class Note:
 
     event: str
     fields: dict[str, object] = field(default_factory=dict)
+    wrong: bool = False  # somebody should see it
 
 
 Effect = (

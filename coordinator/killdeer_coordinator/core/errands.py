@@ -91,6 +91,9 @@ class Errands:
     def note(self, event: str, **fields: object) -> None:
         self.ask(Note(event, dict(fields)))
 
+    def warn(self, event: str, **fields: object) -> None:
+        self.ask(Note(event, dict(fields), wrong=True))
+
     def taken(self) -> list[Effect]:
         """The effects asked for since the last call, in order."""
         if self._letters and not self._posting:  # those of a whole fleet wait together for the ones under way
@@ -120,7 +123,7 @@ class Errands:
         """What may or may not be on its way is not sent again: a strike's id is used up instead (rule R23)."""
         post = self._posting.pop(posted.token, None)
         if post is not None and posted.failure:
-            self.note("letters.not_posted", cause=posted.failure, remedy="they are posted again every second")
+            self.warn("letters.not_posted", cause=posted.failure, remedy="they are posted again every second")
             void = Post(0, tuple(letters.void(letter) for letter in post.letters))
             self._again.append((self.now.mono_ns + AGAIN_NS, void))
 
@@ -149,7 +152,7 @@ class Errands:
             self.lost(decided.answer.known)
             decided = replace(decided, answer=None, failure="the store was restored: it lacks what it held")
         if decided.failure and errand.insisted:
-            self.note("store.failed", cause=decided.failure, remedy="it is asked again every second")
+            self.warn("store.failed", cause=decided.failure, remedy="it is asked again every second")
             self._again.append((self.now.mono_ns + AGAIN_NS, errand))
         else:
             errand.then(decided)
@@ -157,7 +160,7 @@ class Errands:
     def kept(self, kept: Kept) -> None:
         keep = self._keeping.pop(kept.token, None)
         if keep is not None and kept.problem:
-            self.note("halts.not_kept", cause=kept.problem, remedy="it is tried again every second")
+            self.warn("halts.not_kept", cause=kept.problem, remedy="it is tried again every second")
             self._again.append((self.now.mono_ns + AGAIN_NS, keep))
 
     def measure(self, probe: Probe, then: Callable[[Reading], None]) -> None:

@@ -172,7 +172,7 @@ class Presence:
         if beaten.halts.active:
             self._restored(beaten.halts, decided.position)
         if beaten.runs:
-            self._errands.note(
+            self._errands.warn(
                 "runs.taken_over", gone=list(beaten.gone), runs_ended=[run.run_id for run in beaten.runs]
             )
         self._orphaned(beaten.open)

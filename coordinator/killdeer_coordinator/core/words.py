@@ -338,6 +338,7 @@ class Note:
 
     event: str
     fields: dict[str, object]
+    wrong: bool = False  # somebody should see it
 
 
 Effect = (

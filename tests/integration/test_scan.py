@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ TERMINATE = Action(terminate=Terminate(grace_ms=1_000))
 PAUSE = Action(pause=Pause(length_ms=1_000))
 NOW = Now(boot_ns=1_000 * SECOND)
 UNIT = "0::/system.slice/{}\n"
+TOKENS = Guard(redactions=(compiled(r"token=\S+"),))
 SLEEP = os.path.realpath("/bin/sleep")
 
 # Sleeps that only this run's have on their command line.
@@ -115,10 +117,25 @@ def test_what_the_guard_allows_is_allowed(proc: FakeProc) -> None:
 
 def test_a_command_line_is_redacted_on_the_host(proc: FakeProc) -> None:
     proc.add(70, "pay", "--token=secret", exe=sys.executable)
-    result = scan(proc, "cmdline~=token", guard=Guard(redactions=(compiled(r"token=\S+"),)))
+    result = scan(proc, "cmdline~=pay", guard=TOKENS)
 
     assert only(result).cmdline == "pay --***"
     assert b"secret" not in only(result).SerializeToString()
+
+
+@pytest.mark.parametrize("term", ["cmdline~=token=s", "cmdline=*secret*"])
+def test_no_selector_finds_out_what_is_redacted(term: str, proc: FakeProc) -> None:
+    proc.add(70, "pay", "--token=secret", exe=sys.executable)
+
+    assert scan(proc, term).candidates
+    assert not scan(proc, term, guard=TOKENS).candidates
+
+
+def test_the_guards_own_rules_see_what_is_redacted(proc: FakeProc) -> None:
+    proc.add(70, "pay", "--token=secret", exe=sys.executable)
+    guard = replace(guard_that_allows("cmdline~=token=secret"), redactions=TOKENS.redactions)
+
+    assert only(scan(proc, "cmdline=pay *", guard=guard)).verdict.allowed
 
 
 def test_r26_an_ordinal_is_the_place_among_all_of_the_service_not_only_what_matches(proc: FakeProc) -> None:

@@ -53,7 +53,7 @@ AGENT_BUGS = (
         cuts=(
             Cut(
                 f"{_CORE}.warrant:Warrant._refuses_process",
-                "if not self.selector.matches(facts, now):",
+                "if not self.selector.matches(facts, now, self.guard.hide):",
                 "if not self.selector.fields:",
             ),
         ),
@@ -71,7 +71,7 @@ AGENT_BUGS = (
             ),
             Cut(
                 f"{_CORE}.warrant:Warrant._refuses_process",
-                "if not self.selector.matches(facts, now):",
+                "if not self.selector.matches(facts, now, self.guard.hide):",
                 "if not self.selector.fields:",
             ),
         ),

@@ -319,11 +319,12 @@ def _reload(machine: "Machine") -> None:
 
 
 def local_halt(f: Faults) -> None:
+    """By somebody on the host: on one that stands still nobody touches a file."""
     machine = f.machine()
-    machine.halt_file = True
+    machine.halt_file = not machine.frozen
 
     def rearmed() -> None:
-        machine.halt_file = False
+        machine.halt_file = machine.halt_file and machine.frozen
 
     f.for_a_while(f.some(1.0, 6.0), rearmed)
 

@@ -13,7 +13,7 @@ from typing import cast
 from killdeer_agent.core.facts import Facts, Now, Process, Refusal
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.lease import Lease
-from killdeer_agent.core.selector import Matcher
+from killdeer_agent.core.selector import Hide, Matcher
 from killdeer_agent.core.warrant import Warrant
 from killdeer_agent.core.words import Open, Strike
 from killdeer_agent.kernel import clock
@@ -38,6 +38,9 @@ LEADER_DIES_ON_COMMAND = (
 class OpenGuard:
     """Allows everything."""
 
+    def hide(self, cmdline: bytes) -> bytes:
+        return cmdline
+
     def refuses_always(self, facts: Facts) -> Refusal | None:
         return None
 
@@ -51,7 +54,7 @@ class Named:
     def __init__(self, rule: Callable[[Facts], bool] = lambda facts: True) -> None:
         self._rule = rule
 
-    def matches(self, facts: Facts, now: Now) -> bool:
+    def matches(self, facts: Facts, now: Now, hide: Hide = bytes) -> bool:
         return self._rule(facts)
 
 

@@ -78,6 +78,14 @@ def test_r18_it_has_recovered_only_after_the_hold_and_the_permit_is_held_until_t
     assert update.successor.identity.pid in host.world.processes
 
 
+def test_r11_from_the_first_blow_on_no_word_says_that_none_is_to_come(host: h.Host) -> None:
+    hold(host)
+    host.run(2 * h.SECOND)
+    words = [frame.strike_update for frame in host.sent if frame.HasField("strike_update")]
+    assert words[0].state == p.STRIKE_STATE_STRUCK
+    assert all(word.effect_open and not word.stopped for word in words)
+
+
 def test_what_the_kernel_saw_of_each_blow_is_the_strike_s(host: h.Host) -> None:
     hold(host)
     host.run(7 * h.SECOND)

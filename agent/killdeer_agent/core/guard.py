@@ -104,9 +104,12 @@ class Guard:
     def redact(self, cmdline: str) -> str:
         """A command line that may leave the host: patterns replaced, at most SHOWN_BYTES long. With a problem the
         patterns are not known, so nothing is shown."""
+        return self.hide(subject(cmdline))[:SHOWN_BYTES].decode(errors="ignore")
+
+    def hide(self, cmdline: bytes) -> bytes:
+        """What whoever is not on this host may know of it, in whichever way."""
         if self.problem:
-            return "***" if cmdline else ""
-        seen = subject(cmdline)
+            return b"***" if cmdline else b""
         for pattern in self.redactions:
-            seen = pattern.sub(b"***", seen)
-        return seen[:SHOWN_BYTES].decode(errors="ignore")
+            cmdline = pattern.sub(b"***", cmdline)
+        return cmdline

@@ -37,7 +37,6 @@ class Holds:
         if hold is None:
             return
         hold.begun_ns = hold.begun_ns or sent_boot_ns
-        strike.effect_open = True
         if strike.target_gone and not hold.vacant_ns:
             hold.vacant_ns = self._desk.now.boot_ns
         if hold.ended_ns:  # a halt or the like came while it fell

@@ -37,7 +37,8 @@ _CHEAPEST_FIRST = (
 
 
 Item = TypeVar("Item")
-Test = Callable[[Facts, Now], bool]
+Hide = Callable[[bytes], bytes]
+Test = Callable[[Facts, Now, Hide], bool]
 Search = Callable[[bytes], object]
 
 
@@ -66,15 +67,16 @@ class Matcher:
         self._key = (selector.SerializeToString(deterministic=True), strict)
         self.fields: frozenset[int] = frozenset(term.field for term in terms)
 
-    def matches(self, facts: Facts, now: Now) -> bool:
-        """Whether all terms but `oldest` and `newest` hold.
+    def matches(self, facts: Facts, now: Now, hide: Hide = bytes) -> bool:
+        """Whether all terms but `oldest` and `newest` hold. `hide` is what patterns and globs see of a command
+        line: who asks from elsewhere must not find out, term by term, what is not shown to them.
 
         A fact that cannot be had raises its FactMissing, unless another term says no without it.
         """
         missing: FactMissing | None = None
         for holds in self._tests:
             try:
-                if not holds(facts, now):
+                if not holds(facts, now, hide):
                     return False
             except FactMissing as error:
                 if error.reason == Reason.REASON_GONE:
@@ -141,10 +143,10 @@ def _test(term: Term, strict: bool) -> Test:
     match term.field:
         case Field.FIELD_PORT:
             wanted = frozenset(int(value) for value in values)
-            return lambda facts, now: facts.ports.isdisjoint(wanted) == term.negated
+            return lambda facts, now, hide: facts.ports.isdisjoint(wanted) == term.negated
         case Field.FIELD_MIN_AGE:
             least_ns = min(parse_duration(value) for value in values) * 1_000_000
-            return lambda facts, now: (now.boot_ns - facts.started_boot_ns < least_ns) == term.negated
+            return lambda facts, now, hide: (now.boot_ns - facts.started_boot_ns < least_ns) == term.negated
         case Field.FIELD_PARENT if term.match == Match.MATCH_GLOB:
             return _parent_test(term)
         case _:
@@ -156,7 +158,7 @@ def _parent_test(term: Term) -> Test:
     pids = frozenset(int(value) for value in term.values if value.isdecimal())
     names = _searches(term, [value for value in term.values if not value.isdecimal()])
 
-    def holds(facts: Facts, now: Now) -> bool:
+    def holds(facts: Facts, now: Now, hide: Hide) -> bool:
         found = facts.parent_pid in pids
         if not found and names:
             parent = subject(facts.parent_name)
@@ -171,13 +173,16 @@ def _text_test(term: Term, strict: bool) -> Test:
     searches = _searches(term, term.values)
     negated = term.negated
     undecided = strict or negated
+    hidden = term.field == Field.FIELD_CMDLINE
 
-    def holds(facts: Facts, now: Now) -> bool:
+    def holds(facts: Facts, now: Now, hide: Hide) -> bool:
         cut = False
         for text in texts(facts):
             seen = text.encode(errors="replace")
             if len(seen) > SUBJECT_BYTES:
                 seen, cut = seen[:SUBJECT_BYTES], True
+            if hidden:
+                seen = hide(seen)
             for search in searches:
                 if search(seen):
                     return not negated

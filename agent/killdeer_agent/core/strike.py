@@ -162,7 +162,9 @@ class OpenStrike:
         self.changed = self.changed or changed
         self.phase = Phase.STANDING
         self.state = StrikeState.STRIKE_STATE_GONE if self.exit else StrikeState.STRIKE_STATE_STRUCK
-        if self.action == "pause" and self.exit is None:
+        if self.hold is not None:
+            self.effect_open = True
+        elif self.action == "pause" and self.exit is None:
             self.effect_open = True
             self.revert_due_ns = sent_boot_ns + self.command.action.pause.length_ms * NS_PER_MS
 

@@ -73,7 +73,7 @@ class Warrant:
             return Refusal(Reason.REASON_NOT_MATCHING, f"it is none of {self.unit or self.service}")
         if not self.first_sight and facts.program != self.process.program:
             return Refusal(Reason.REASON_CHANGED, f"it runs another program now: {facts.name}")
-        if not self.selector.matches(facts, now):
+        if not self.selector.matches(facts, now, self.guard.hide):
             return Refusal(Reason.REASON_NOT_MATCHING, "the selector no longer matches it")
         return self.guard.refuses(facts, now, self.action)
 

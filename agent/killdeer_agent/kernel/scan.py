@@ -70,7 +70,7 @@ class Scanner:
         refusal. Those that exit meanwhile are not.
         """
         try:
-            looked, found = self._matching(matcher, now, deadline_boot_ns)
+            looked, found = self._matching(matcher, guard, now, deadline_boot_ns)
             wanted = _services(found)
             members = _members(self._until(looked, deadline_boot_ns), wanted)
             candidates = list(self._candidates(found, members, guard, action, now, deadline_boot_ns))
@@ -94,14 +94,16 @@ class Scanner:
             if _ready(facts)
         ]
 
-    def _matching(self, matcher: Matcher, now: Now, deadline_boot_ns: int) -> tuple[list[ProcFacts], list[Match]]:
+    def _matching(
+        self, matcher: Matcher, guard: Guard, now: Now, deadline_boot_ns: int
+    ) -> tuple[list[ProcFacts], list[Match]]:
         """All processes, and those that match or of which it cannot be told."""
         looked: list[ProcFacts] = []
         found: list[Match] = []
         for facts in self._until(self._all(Around()), deadline_boot_ns):
             looked.append(facts)
             try:
-                if matcher.matches(facts, now):
+                if matcher.matches(facts, now, guard.hide):
                     found.append((facts, None))
             except FactMissing as missing:
                 _unless_host_wide(missing)

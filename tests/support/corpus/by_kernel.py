@@ -90,6 +90,7 @@ def wait_for(pidfd: int) -> None:
 def in_terminal(end: Callable[[int], object]) -> int:
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run under nohup
         os.execlp("sleep", "sleep", "300")
     until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     end(terminal)

@@ -49,6 +49,12 @@ def test_a_strike_never_goes_back(known: p.StrikeState, said: p.StrikeState, the
     assert merged(view(known), update(said)).state == then
 
 
+def test_i8_a_journal_that_was_lost_does_not_unsay_a_signal_that_is_known() -> None:
+    known = view(p.STRIKE_STATE_UNKNOWN, blows=[BLOW], detail="nobody said whether its service recovered")
+    after = merged(known, update(p.STRIKE_STATE_REFUSED, used_up=True, detail="past the command's not_after"))
+    assert (after.state, after.detail) == (known.state, known.detail)
+
+
 def test_a_hold_that_was_cut_short_stays_so_and_its_blows_keep_whom_they_hit() -> None:
     second = p.Blow(number=2, signal=9, sent_boot_ns=2_000, pid=8, start_ticks=80)
     known = merged(

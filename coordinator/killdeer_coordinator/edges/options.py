@@ -20,6 +20,7 @@ PINGS_AT_MOST_EVERY_MS = PING_EVERY_MS // 2
 def listener_options(
     *,
     answer_most_bytes: int = FRAME_MOST_BYTES,
+    tls_frame_bytes: int = 1_024,
     ping_every_ms: int = PING_EVERY_MS,
     ping_answer_ms: int = PING_ANSWER_MS,
 ) -> tuple[tuple[str, int], ...]:
@@ -34,6 +35,8 @@ def listener_options(
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", min(PINGS_AT_MOST_EVERY_MS, ping_every_ms)),
+        # Each connection has a buffer of this size from its first byte on; what agents are told is far shorter.
+        ("grpc.tsi.max_frame_size", tls_frame_bytes),
         ("grpc.max_receive_message_length", FRAME_MOST_BYTES),
         ("grpc.max_send_message_length", answer_most_bytes),
         # Two coordinators must never share a port without knowing of each other.
@@ -52,7 +55,7 @@ _JOIN = {
 }
 
 AGENTS_OPTIONS = listener_options()
-OPERATORS_OPTIONS = listener_options(answer_most_bytes=ANSWER_MOST_BYTES)
+OPERATORS_OPTIONS = listener_options(answer_most_bytes=ANSWER_MOST_BYTES, tls_frame_bytes=16 * 1024)
 JOIN_OPTIONS = (
     *((name, _JOIN.get(name, value)) for name, value in listener_options()),
     ("grpc.max_concurrent_streams", 4),

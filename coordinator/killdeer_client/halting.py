@@ -8,7 +8,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from killdeer.v1 import operator_pb2 as o
-from killdeer.v1.agent_pb2 import HALT_STAGE_STOPPED
+from killdeer.v1.agent_pb2 import HALT_STAGE_REVERTED, HALT_STAGE_STOPPED
 from killdeer_client.client import Client, Coordinator
 from killdeer_client.errors import ClientError
 
@@ -41,6 +41,12 @@ class HaltProgress:
         return sum(host.reverted for host in self.hosts)
 
     @property
+    def settled(self) -> bool:
+        """Nothing more is to be heard."""
+        reverted = all(host.stage == HALT_STAGE_REVERTED or host.bound_passed for host in self.hosts)
+        return self.stored and reverted
+
+    @property
     def unanswered(self) -> tuple[o.HaltHost, ...]:
         return tuple(host for host in self.hosts if host.stage < HALT_STAGE_STOPPED)
 
@@ -54,7 +60,8 @@ def halt(
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[HaltProgress]:
     """Each change of the halt, until it is complete, or time or patience has run out. The last one says
-    which. Raises ClientError when no coordinator could be reached at all.
+    which. Once complete, its aftermath is waited for as long as the coordinators do: some seconds at most, until
+    all is reverted and recorded. Raises ClientError when no coordinator could be reached at all.
     """
     teller = _Teller(client, o.HaltRequest(reason=reason, id=halt_id))
     teller.start()
@@ -71,8 +78,9 @@ def halt(
             if teller.answers:
                 heard = clock() if teller.last_was_answer else heard
                 progress = teller.progress()
-                yield progress
-                if progress.complete:
+                if teller.last_was_news:
+                    yield progress
+                if progress.complete and (progress.settled or teller.over):
                     return
             elif len(teller.failures) == len(client.coordinators):
                 raise next(iter(teller.failures.values()))
@@ -86,10 +94,11 @@ class _Teller:
     def __init__(self, client: Client, request: o.HaltRequest) -> None:
         self.answers: dict[str, o.HaltResponse] = {}
         self.failures: dict[str, ClientError] = {}
-        self.last_was_answer = False
+        self.last_was_answer = self.last_was_news = False
         self._client = client
         self._request = request
-        self._brought: SimpleQueue[tuple[str, o.HaltResponse | ClientError]] = SimpleQueue()
+        self._ended: set[str] = set()
+        self._brought: SimpleQueue[tuple[str, o.HaltResponse | ClientError | None]] = SimpleQueue()
         self._enough = threading.Event()
 
     def start(self) -> None:
@@ -107,6 +116,7 @@ class _Teller:
                     complete = response.complete
                     self._brought.put((coordinator.address, response))
                 if complete:
+                    self._brought.put((coordinator.address, None))
                     return
                 error = ClientError("UNAVAILABLE", f"the stream from {coordinator.address} broke")
             except ClientError as failure:
@@ -119,12 +129,19 @@ class _Teller:
     def take(self, wait_s: float) -> None:
         """Waits for one piece of news. Raises queue.Empty."""
         address, news = self._brought.get(timeout=max(wait_s, 0))
-        self.last_was_answer = isinstance(news, o.HaltResponse)
-        if isinstance(news, o.HaltResponse):
+        self.last_was_answer, self.last_was_news = isinstance(news, o.HaltResponse), news is not None
+        if news is None:
+            self._ended.add(address)
+        elif isinstance(news, o.HaltResponse):
             self.answers[address] = news
             self.failures.pop(address, None)
         else:
             self.failures[address] = news
+
+    @property
+    def over(self) -> bool:
+        """All who have answered have said their last word."""
+        return self._ended == self.answers.keys()
 
     def progress(self) -> HaltProgress:
         hosts: dict[str, o.HaltHost] = {}

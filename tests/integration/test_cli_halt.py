@@ -75,6 +75,32 @@ def test_a_complete_halt_is_exit_0_and_asks_nothing(operator: FakeOperator) -> N
     assert "  a-2: unreachable, stopped by now" in said.out
 
 
+def test_it_waits_for_the_record_and_the_reverts_while_the_coordinator_does(operator: FakeOperator) -> None:
+    def settles(request: Any, context: grpc.ServicerContext) -> Iterator[o.HaltResponse]:
+        early = halted(request, STOPPED, complete=True)
+        early.stored = False
+        yield early
+        yield halted(request, REVERTED, complete=True)
+        operator.closing.wait(DEADLINE_S)
+
+    operator.answers["Halt"] = settles
+    said = killdeer("halt")
+    assert said.code == 0
+    assert "not in the store" not in said.err
+
+
+def test_what_is_not_recorded_in_the_end_is_said(operator: FakeOperator) -> None:
+    def gives_up(request: Any, context: grpc.ServicerContext) -> Iterator[o.HaltResponse]:
+        response = halted(request, STOPPED, complete=True)
+        response.stored = False
+        yield response
+
+    operator.answers["Halt"] = gives_up
+    said = killdeer("halt")
+    assert said.code == 0
+    assert "the halt is not in the store yet" in said.err
+
+
 def test_a_halt_needs_no_reason(operator: FakeOperator) -> None:
     completes(operator, STOPPED)
     assert killdeer("halt").code == 0

@@ -90,6 +90,7 @@ def test_anything_but_a_yes_is_exit_2_and_hits_nothing(
 ) -> None:
     terminal = on_terminal("run", experiment)
     terminal.until("Go ahead? [y/N]")
+    terminal.waits_for_an_answer()
     terminal.type(answer)
     assert terminal.ended() == 2
     assert "nothing was hit" in terminal.read

@@ -7,12 +7,16 @@ import signal
 import subprocess
 import termios
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
 from killdeer_cli.main import app
+from tests.support.fleet import wait_until
 from tests.support.operator import CLI, DEADLINE_S
+
+READS_STDIN = (["0", "0x0"], ["63", "0x0"])  # read(0, …) on x86-64, and elsewhere
 
 _ON_TERMINAL = (
     # A new session has no terminal; without one of its own, Ctrl-C and a hang-up reach nobody.
@@ -68,6 +72,11 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"{words!r} was never said: {read}{process.communicate(timeout=DEADLINE_S)[1]}")
 
 
+def _call(pid: int) -> list[str]:
+    """The system call that it waits in: the number and the first argument."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[:2]
+
+
 class Terminal:
     """A process on a terminal of its own, 100 columns wide."""
 
@@ -90,6 +99,10 @@ class Terminal:
             assert chunk, f"{words!r} was never shown: {self.read}"
             self.read += chunk
         return self.read
+
+    def waits_for_an_answer(self) -> None:
+        """Until it reads: a Ctrl-C between Python's last look and its read is noticed with the next key only."""
+        wait_until(lambda: _call(self.process.pid) in READS_STDIN, "it reads its terminal")
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())

@@ -127,6 +127,11 @@ class Agent:
             witness.guarded(self.machine)
         self.post(w.Configured(guard=self.machine.guard_files.guard()))
 
+    @property
+    def takes_in(self) -> bool:
+        """Whatever comes now, its core handles at once."""
+        return self.alive and not (self._stalled or self._pumping or self._effects or self._inputs)
+
     def held_up_ns(self) -> int:
         return self._troubles.held_up_ns()
 

@@ -133,8 +133,15 @@ AGENT_BUGS = (
         name="restart-strikes-on",
         rule="R4",
         invariant="I2",
-        what="an agent that was restarted sends the blows that were to come",
-        cuts=(Cut(f"{_CORE}.restart:_from_past", "cancelled=_RESTARTED,", ""),),
+        what="an agent that was restarted sends the blows that were to come, once it has a lease again",
+        cuts=(
+            Cut(f"{_CORE}.restart:_from_past", "cancelled=_RESTARTED,", ""),
+            Cut(
+                f"{_CORE}.reverts:Reverts.cancel_all",
+                "        self.cancel(strike, refusal)",
+                "        if not strike.restored_ns:\n            self.cancel(strike, refusal)",
+            ),
+        ),
     ),
     Bug(
         name="stopped-is-struck",
@@ -212,8 +219,8 @@ AGENT_BUGS = (
         cuts=(
             Cut(
                 f"{_CORE}.halting:Halting.progress",
-                "if halt_id not in self._desk.memory.halts.engaged:",
-                "if halt_id not in self._desk.halts.engaged:",
+                "if halt_id in self._desk.memory.halts.engaged and",
+                "if halt_id in self._desk.halts.engaged and",
             ),
         ),
     ),

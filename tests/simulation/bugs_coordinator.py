@@ -124,7 +124,7 @@ COORDINATOR_BUGS = (
     Bug(
         name="abort-without-reverts",
         rule="R11",
-        invariant="I4",
+        invariant="I6",
         what="a run that is ended early sends no Revert for what was permitted",
         cuts=(Cut(f"{_CORE}.run:Run.end_early", "            self.revert(flight)", "            pass"),),
     ),
@@ -440,8 +440,8 @@ COORDINATOR_BUGS = (
     Bug(
         name="journal-believed-across-a-quarantine",
         rule="R23",
-        invariant="I3",
-        what="a journal that was lost says that nothing was sent, and its permit is given back",
+        invariant="I8",
+        what="a journal that was lost, or rolled back, says that nothing was sent, and its permit is given back",
         cuts=(
             Cut(
                 f"{_CORE}.strikes:_settle",
@@ -450,7 +450,7 @@ COORDINATOR_BUGS = (
             ),
             Cut(
                 f"{_CORE}.admission:open_strike",
-                "doubtful = view.reason == Reason.REASON_QUARANTINED",
+                "doubtful = view.reason == Reason.REASON_QUARANTINED or view.victim.boot_id != boot_id",
                 "doubtful = False",
             ),
         ),
@@ -549,8 +549,11 @@ COORDINATOR_BUGS = (
         name="letter-sent-again",
         rule="R23",
         invariant="I2",
-        what="a letter whose posting was reported as failed is posted once more, the strike still in it",
-        cuts=(Cut(f"{_CORE}.errands:Errands.posted", "letters.void(letter) for letter", "letter for letter"),),
+        what="a letter whose posting was said to have failed is posted again with its strike, which is told twice",
+        cuts=(
+            Cut(f"{_CORE}.errands:Errands.posted", "letters.void(letter) for letter", "letter for letter"),
+            Cut(f"{_CORE}.far:Far._again", "before = command_id in self._told", "before = not now_ns"),
+        ),
     ),
     Bug(
         name="run-goes-on-after-its-end",

@@ -209,6 +209,10 @@ class Coordinator:
         """The store takes what it is asked, and answers nothing until this is over."""
         self._hangs = self._writer.hangs = self._reader.hangs = self._collector.hangs = hangs
 
+    def hang_letters(self, hangs: bool) -> None:
+        """Those for it stay where they are until this is over."""
+        self._collector.hangs = hangs or self._hangs
+
     def go(self, ns: int) -> None:
         """Ended at once, and not started again for so long."""
         self.wanted = False

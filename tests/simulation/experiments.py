@@ -91,6 +91,40 @@ def drawn(dice: random.Random, environment: str) -> Experiment:
     return _made(dice.randrange(FILES), environment)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the experiments of a history with a plot are like."""
+
+    actions: tuple[str, ...]
+    limits: tuple[Limits, ...]
+    targets: tuple[Target, ...] = TARGETS
+    strikes: tuple[str, ...] = ("3", "6")
+    over: tuple[str, ...] = ()
+
+
+def wished(dice: random.Random, wish: Wish, environment: str) -> Experiment:
+    return _wished(wish, dice.randrange(60), environment)
+
+
+@cache
+def _wished(wish: Wish, number: int, environment: str) -> Experiment:
+    dice = random.Random(f"wished experiment {number}")
+    action = dice.choice(wish.actions)
+    words = f"name: wave, strikes: {dice.choice(wish.strikes)}, action: {action}"
+    if wish.over:
+        words += f", over: {dice.choice(wish.over)}"
+    return _experiment(
+        f"wished-{number}",
+        environment,
+        target=dice.choice(wish.targets),
+        limits=dice.choice(wish.limits),
+        actions=(action,),
+        waves=[f"{{{words}}}"],
+        within_ms=dice.choice((3_000, 8_000)),
+        stable_for_ms=0,
+    )
+
+
 @cache
 def _made(number: int, environment: str) -> Experiment:
     dice = random.Random(f"experiment {number}")
@@ -117,22 +151,44 @@ def _made(number: int, environment: str) -> Experiment:
     waves = [_wave(dice, place, action) for place, action in enumerate(actions)]
     if dice.random() < 0.2:
         waves.insert(0, f"{{name: rehearsal, dry_run: true, action: {actions[0]}}}")
-    within_ms = dice.choice((3_000, 8_000, 15_000))
+    return _experiment(
+        str(number),
+        environment,
+        target=target,
+        limits=limits,
+        actions=actions,
+        waves=waves,
+        within_ms=dice.choice((3_000, 8_000, 15_000)),
+        stable_for_ms=dice.choice((0, 0, 300, 1_000)),
+    )
+
+
+def _experiment(
+    name: str,
+    environment: str,
+    *,
+    target: Target,
+    limits: Limits,
+    actions: tuple[str, ...],
+    waves: list[str],
+    within_ms: int,
+    stable_for_ms: int,
+) -> Experiment:
     source = "\n".join(
         (
             "killdeer: 1",
-            f"name: experiment-{number}",
+            f"name: experiment-{name}",
             f"environment: {environment}",
             f"target: {{hosts: {{role: app}}, process: {target.text}}}",
             f"limits: {limits.written()}",
             "waves:",
             *(f"  - {wave}" for wave in waves),
-            f"recovery: {{within: {within_ms}ms, stable_for: {dice.choice((0, 0, 300, 1_000))}ms}}",
+            f"recovery: {{within: {within_ms}ms, stable_for: {stable_for_ms}ms}}",
             "",
         )
     )
     return Experiment(
-        file=f"e{number}.yaml",
+        file=f"e{name}.yaml",
         source=source,
         target=target,
         limits=limits,

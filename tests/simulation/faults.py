@@ -43,6 +43,8 @@ class Faults:
         self.over = False
         self._aimed: tuple[Machine, Proc | None] | None = None
         self._weather()
+        if world.plot is not None:
+            self._fair_weather()
 
     def begin(self) -> None:
         for fault in self.kinds:
@@ -112,6 +114,17 @@ class Faults:
             machine.life.starts_most = dice.choice((0, 0, 5))
             machine.life.fewer = dice.choice((0.0, 0.0, 0.0, 0.05))
             machine.life.loops = dice.choice((0.0, 0.0, 0.15))
+
+    def _fair_weather(self) -> None:
+        """A history with a plot has that alone."""
+        self.kinds = []
+        self.world.network.slow_ns = self.world.store.slow_ns = 0
+        for troubles in self.world.troubles:
+            troubles.calm()
+        for machine in self.world.machines:
+            life = machine.life
+            life.reuses_pids, life.slowness, life.gives_up, life.starts_most = False, 1, 0.0, 0
+            life.fewer = life.loops = 0.0
 
     def _next(self, fault: Fault) -> None:
         wait_ns = int(self.dice.expovariate(1 / fault.every_s) * SECOND)

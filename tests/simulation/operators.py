@@ -10,7 +10,7 @@ from killdeer_coordinator.core.ledger import OVER
 from killdeer_coordinator.core.words import Operator, Refuse
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.coordinator import Coordinator
-from tests.simulation.experiments import Experiment, drawn
+from tests.simulation.experiments import Experiment, Wish, drawn, wished
 from tests.simulation.ground import Ground
 
 ADA = Operator("ada", frozenset({"operator"}))
@@ -24,7 +24,8 @@ Then = Callable[[Message], None]
 
 
 class Operators:
-    """`busy`: how eager they are to strike; `meddling`: to halt, abort, clear and change."""
+    """`busy`: how eager they are to strike; `meddling`: to halt, abort, clear and change; `wish`: for certain
+    experiments; `rearmed_s`: how often somebody rearms."""
 
     def __init__(
         self,
@@ -34,6 +35,8 @@ class Operators:
         environment: str,
         busy: float,
         meddling: float,
+        wish: Wish | None = None,
+        rearmed_s: float = 8.0,
     ) -> None:
         self._ground = ground
         self._coordinators = coordinators
@@ -41,6 +44,8 @@ class Operators:
         self._dice = ground.dice("operators")
         self._busy = busy
         self._meddling = meddling
+        self._wish = wish
+        self._rearmed_s = rearmed_s
         self._number = 0
         self.keys: dict[str, Experiment] = {}  # by the client's own id of the run
         self.resting = False
@@ -53,7 +58,7 @@ class Operators:
     def begin(self) -> None:
         self._soon(1.0, self._run)
         self._soon(3.0, self._meddle)
-        self._soon(8.0, self._watch_over)
+        self._soon(self._rearmed_s, self._watch_over)
 
     def rest(self) -> None:
         """From here on they only mend: rearm, accept, look."""
@@ -68,7 +73,8 @@ class Operators:
             return
         self._soon(8.0 / self._busy, self._run)
         self._number += 1
-        experiment = drawn(self._dice, self._environment)
+        wish, environment = self._wish, self._environment
+        experiment = wished(self._dice, wish, environment) if wish else drawn(self._dice, environment)
         key = f"key-{self._number}"
         request = o.RunRequest(
             source=experiment.source, file=experiment.file, seed=self._dice.randrange(1_000), key=key
@@ -102,15 +108,24 @@ class Operators:
             self._ground.reach("operator halts during a run's start")
             self._soon(0.2, self._halt)
 
-    def aborts(self) -> None:
+    def aborts(self, run_id: str = "") -> None:
         """Now."""
         if not self.resting:
-            self._abort()
+            self._abort(run_id)
 
-    def halts(self) -> None:
+    def halts(self, *, rearming: bool = True, at: Coordinator | None = None) -> None:
+        """Now."""
+        if not self.resting and rearming:
+            self._halt()
+        elif not self.resting:
+            request = o.HaltRequest(reason="drill", id=self._ground.fresh()[:8])
+            for coordinator in self._coordinators if at is None else [at]:
+                self._ask(request, ADA, lambda message: None, at=coordinator)
+
+    def rearms(self, *, at: Coordinator | None = None) -> None:
         """Now."""
         if not self.resting:
-            self._halt()
+            self._rearm(at)
 
     # --- meddling -------------------------------------------------------------------------------------------
 
@@ -136,7 +151,7 @@ class Operators:
     def _watch_over(self) -> None:
         """So that no history is spent halted."""
         if not self.resting:
-            self._soon(8.0, self._watch_over)
+            self._soon(self._rearmed_s, self._watch_over)
             self._rearm()
             self._accept()
 
@@ -160,15 +175,15 @@ class Operators:
         for then in self._dice.sample((self._halt, self._rearm, self._halt, self._rearm), 4):
             self._soon(self._dice.random() * 0.1, then)
 
-    def _rearm(self) -> None:
+    def _rearm(self, at: Coordinator | None = None) -> None:
         self._ground.reach("operator rearms")
-        self._ask(o.RearmRequest(reason="all is well"), EVE, lambda message: None)
+        self._ask(o.RearmRequest(reason="all is well"), EVE, lambda message: None, at=at)
 
-    def _abort(self) -> None:
+    def _abort(self, run_id: str = "") -> None:
         self._ground.reach("operator aborts")
         # Where others may drive it, the edge has looked its id up.
         run = self._started[-1] if self._started and len(self._coordinators) > 1 else "latest"
-        self._ask(o.AbortRunRequest(run=run, reason="enough"), ADA, lambda message: None)
+        self._ask(o.AbortRunRequest(run=run_id or run, reason="enough"), ADA, lambda message: None)
 
     def _accept(self) -> None:
         self._ask(o.ListHostsRequest(), EVE, self._accept_all)

@@ -39,6 +39,7 @@ class Halting(Witness):
         self._acknowledged: dict[str, dict[str, int]] = {}  # machine -> halt -> when
         self._heard_released: dict[str, set[str]] = {}  # machine -> halts
         self._begun: dict[str, set[str]] = {}  # coordinator -> runs begun since it started
+        self._posted_ns: dict[str, int] = {}  # command that went by a letter -> when its driver sent that
 
     # --- what people asked for ------------------------------------------------------------------------------
 
@@ -96,6 +97,7 @@ class Halting(Witness):
 
     def posted(self, coordinator: str, letters: Sequence[Letter]) -> None:
         for strike in strikes_of(letters):
+            self._posted_ns.setdefault(strike.command_id, self._ground.clock.now_ns)
             self._unhalted(coordinator, strike)
             self._driven_on(strike)
 
@@ -127,7 +129,7 @@ class Halting(Witness):
                 raise broken("I4", "R10", f"{fell.command_id} struck after {halt_id} was acknowledged at {at_ns}")
             if halt_id not in self._heard_released.get(fell.machine.name, ()):
                 raise broken("I4", "R10", f"{fell.command_id} struck before {fell.machine} heard of its release")
-            if order.at_ns < halt.engaged_ns:
+            if self._posted_ns.get(fell.command_id, order.at_ns) < halt.engaged_ns:
                 raise broken("I4", "R10", f"{fell.command_id} was ordered before {halt_id} and acted after it")
         for halt_id, halt in self._halts.items():
             passed_ns = halt.bound.get(fell.machine.identity)

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from killdeer.v1 import agent_pb2 as a
+from killdeer.v1 import operator_pb2 as o
 from killdeer.v1.process_pb2 import StorePosition
+from killdeer_coordinator.core.books import Books, Decision, PutRun
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.deeds import Deeds
 from tests.simulation.ground import Fell, Ground, Witness
@@ -43,6 +45,8 @@ class Reverts(Witness):
         self._paused: list[Paused] = []
         self._guards: dict[str, int] = {}  # machine -> the guard that its agent was given last
         self._able: dict[str, int] = {}  # machine -> true time since when its agent can revert
+        self._aborted: dict[str, tuple[int, str]] = {}  # run -> when its driver had it aborted, and who that is
+        self._taken_back: dict[str, int] = {}  # command -> when an agent was told to take it back
 
     @property
     def open(self) -> list[Paused]:
@@ -99,6 +103,35 @@ class Reverts(Witness):
             elif paused.command_id in [held.command_id for held in frame.welcome.open] and paused.forgotten:
                 paused.forgotten = False
                 self._due(paused, "its coordinator asked about it")
+
+    def committed(self, coordinator: str, books: Books, decision: Decision) -> None:
+        for change in decision.changes:
+            if not isinstance(change, PutRun) or change.row.state != o.RUN_STATE_ABORTING:
+                continue
+            run_id = change.row.run_id
+            if self._deeds.drivers.get(run_id) == coordinator == change.row.driver:
+                self._aborted.setdefault(run_id, (self._ground.clock.now_ns, coordinator))
+
+    def coordinator_died(self, coordinator: str) -> None:
+        self._aborted = {run: told for run, told in self._aborted.items() if told[1] != coordinator}
+
+    def told(self, coordinator: str, machine: "Machine", frame: a.ConnectResponse) -> None:
+        if frame.HasField("revert"):
+            self._taken_back[frame.revert.command_id] = self._ground.clock.now_ns
+        elif frame.HasField("lease_renewal"):
+            self._still_paused(coordinator, machine)
+
+    def _still_paused(self, coordinator: str, machine: "Machine") -> None:
+        """Nobody renews the lease of a host where a victim of an aborted run of theirs is paused, and was not taken
+        back."""
+        for paused in self._of(machine):
+            order = self._deeds.orders[paused.command_id]
+            at_ns, by = self._aborted.get(order.frame.run_id, (0, ""))
+            if by != coordinator or paused.forgotten or paused.unstored or order.spoken_for:
+                continue
+            if self._ground.clock.now_ns - at_ns > IN_TIME_NS and paused.command_id not in self._taken_back:
+                what = f"{paused.proc} on {machine} is stopped by {paused.command_id}, whose run was aborted"
+                raise self._ground.broken("I6", "R11", f"{what}, and is not taken back")
 
     def swept(self) -> None:
         now = self._ground.clock.now_ns

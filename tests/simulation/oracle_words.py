@@ -74,7 +74,7 @@ class Words(Witness):
         update = frame.strike_update
         if (heard := self._heard.get(update.command_id)) is not None:
             heard.last_word_ns = self._ground.clock.now_ns
-        if update.used_up and not _used_up(machine, update.command_id):
+        if update.used_up and not used_up(machine, update.command_id):
             raise broken("I2", "R11", f"{update.command_id} is called used up before that is durable")
         killed = any(blow.signal == KILL and not blow.revert for blow in update.blows)
         if killed and update.state == p.STRIKE_STATE_SURVIVED:
@@ -106,7 +106,7 @@ def _intended(fell: Fell) -> bool:
     return False
 
 
-def _used_up(machine: "Machine", command_id: str) -> bool:
+def used_up(machine: "Machine", command_id: str) -> bool:
     return any(
         record.kind in ("used", "not_sent") and record.body["command"] == command_id
         for record in machine.disk.records

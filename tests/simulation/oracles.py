@@ -8,8 +8,10 @@ from tests.simulation.ground import Witness
 from tests.simulation.oracle_aim import Aim
 from tests.simulation.oracle_duties import Duties
 from tests.simulation.oracle_halts import Halting
+from tests.simulation.oracle_heard import HeardHolds
 from tests.simulation.oracle_leases import Leases
 from tests.simulation.oracle_limits import LimitsHold
+from tests.simulation.oracle_recovery import Recovery
 from tests.simulation.oracle_reverts import Reverts
 from tests.simulation.oracle_takeover import TakeOvers
 from tests.simulation.oracle_truth import Truth
@@ -33,13 +35,15 @@ class Oracles:
     units: Units
     takeovers: TakeOvers
     duties: Duties
+    heard: HeardHolds
+    recovery: Recovery
 
     @property
     def all(self) -> tuple[Witness, ...]:
         """The log first; every other finds in it what has just happened."""
         return (
             *(self.deeds, self.aim, self.halting, self.leases, self.reverts, self.truth, self.limits),
-            *(self.words, self.units, self.takeovers, self.duties),
+            *(self.words, self.units, self.takeovers, self.duties, self.heard, self.recovery),
         )
 
 
@@ -59,4 +63,6 @@ def oracles(world: "World") -> Oracles:
         units=Units(ground),
         takeovers=TakeOvers(ground, world.coordinators),
         duties=Duties(ground, deeds, world.network),
+        heard=HeardHolds(ground),
+        recovery=Recovery(ground, deeds, lambda: world.machines),
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tests.simulation.faults import FAULTS
+from tests.simulation.plots import MOVES, PLOTS
 from tests.simulation.services import ACTIONS
 from tests.simulation.told import Told
 
@@ -12,6 +13,8 @@ TABLE_AT = 1_000  # with fewer histories something rare may well be missing
 EXPECTED = (
     *(f"fault {fault.name}" for fault in FAULTS),
     *(f"blow 1 of {action}" for action in ACTIONS),
+    *(f"plot {plot.name}" for plot in PLOTS),
+    *(f"move {move}" for move in MOVES),
     *("blow 2 of terminate", "blow 4 or later of hold-down", "unit started by an agent"),
     *("several coordinators", "strike by letter", "run ended for another coordinator"),
 )

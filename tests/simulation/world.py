@@ -12,6 +12,7 @@ from tests.simulation.network import Network
 from tests.simulation.operators import Operators
 from tests.simulation.oracle_liveness import Liveness
 from tests.simulation.oracles import oracles
+from tests.simulation.plots import Plotter, plot_of
 from tests.simulation.services import ACTIONS, EVERY, GuardFiles
 from tests.simulation.store import FaultyStore
 from tests.simulation.trace import Sink, Trace
@@ -28,6 +29,7 @@ class World:
     def __init__(self, seed: int, sink: Sink | None) -> None:
         clock = Clock()
         self.ground = Ground(seed=seed, clock=clock, trace=Trace(clock, sink))
+        self.plot = plot = plot_of(seed)
         self._dice = self.ground.dice("world")
         self._wakes = self.ground.dice("wakes")
         self.environment = self.ground.dice("environment").choice(("staging", "staging", "production"))
@@ -45,14 +47,17 @@ class World:
             self.ground,
             self.coordinators,
             environment=self.environment,
-            busy=self._dice.choice((2.0, 4.0, 8.0)),
-            meddling=self._dice.choice((0.0, 0.5, 1.0, 2.0)),
+            busy=self._dice.choice((2.0, 4.0, 8.0)) if plot is None else plot.busy,
+            meddling=self._dice.choice((0.0, 0.5, 1.0, 2.0)) if plot is None else 0.0,
+            wish=plot.wish if plot is not None else None,
+            rearmed_s=plot.rearmed_s if plot is not None else 8.0,
         )
         self.faults = Faults(self)
         self.oracles = oracles(self)
         self.liveness = Liveness(self)
         self.ground.witnesses.extend(self.oracles.all)
-        self.ground.witnesses.append(Murphy(self))
+        self.plotter = Plotter(self, plot) if plot is not None else None
+        self.ground.witnesses.append(self.plotter or Murphy(self))
 
     def begin(self) -> None:
         for machine in self.machines:
@@ -67,6 +72,8 @@ class World:
         self.ground.clock.after(SWEEP_NS, self._sweep)
         self.operators.begin()
         self.faults.begin()
+        if self.plotter is not None:
+            self.plotter.begin()
 
     def calm(self) -> None:
         """The last fault has been. Clones are switched off."""
@@ -131,7 +138,7 @@ class World:
                     ("session-1.scope", every),  # which opens nothing: it is a login's
                 ),
                 deny_users=("root",),
-                per_minute=dice.choice((None, None, 3, 12)),
+                per_minute=dice.choice((None, None, 3, 12)) if self.plot is None else None,
             ),
             rtc=dice.random() < 0.7,
             drift_ppm=dice.choice((-4_000, -200, 0, 200, 4_000)),
@@ -174,9 +181,13 @@ def _settings(world: World) -> Settings:
     if dice.random() < 0.4:
         limits["per_minute"] = dice.choice((3, 8, 20))
     lease_ms = dice.choice((3_000, 6_000, 10_000, 15_000))
+    shared = world.ground.dice("coordinators").random() < SHARED
+    if world.plot is not None:
+        limits = {"in_flight": 5, "per_host": 3, "per_service": 4}
+        lease_ms, shared = dice.choice(world.plot.lease_ms), world.plot.shared
     return Settings(
         lease_ms=lease_ms,
         heartbeat_ms=lease_ms // 5,
         limits=FleetLimits(limits=limits),
-        shared=world.ground.dice("coordinators").random() < SHARED,
+        shared=shared,
     )

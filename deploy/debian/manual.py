@@ -119,11 +119,16 @@ def _argparser(name: str) -> argparse.ArgumentParser:
 def _help(name: str, verbs: Verbs) -> str:
     from killdeer_cli.main import app
 
-    os.environ |= {"COLUMNS": WIDTH, "TERMINAL_WIDTH": WIDTH, "NO_COLOR": "1"}
     main: Callable[[list[str]], object]
     main = (lambda words: app(words, prog_name=name)) if name == "killdeer" else _argparser(name).parse_args
-    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
-        main([*verbs, "--help"])
+    before = dict(os.environ)
+    os.environ |= {"COLUMNS": WIDTH, "TERMINAL_WIDTH": WIDTH, "NO_COLOR": "1"}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+            main([*verbs, "--help"])
+    finally:
+        os.environ.clear()
+        os.environ |= before
     return said.getvalue().strip("\n")
 
 

@@ -1,5 +1,6 @@
 """Permits a second with 16 contenders for 5 places, on both stores: each is granted in the one locked transaction
-with its audit entry, and given back in another.
+with its audit entry, and given back in another. A store on SQLite is one coordinator's, whose decisions wait for
+one writer; on PostgreSQL the contenders are as many coordinators.
 
 The reference is what a permit costs at the least on the same database in the same run: lock, count, insert, commit,
 and delete, commit, by hand-written SQL from 16 connections. It keeps no limits but one, no record, no chain.
@@ -11,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,11 +39,14 @@ def run() -> list[dict[str, object]]:
     rows = []
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         place = Path(folder)
-        with _store(f"sqlite:///{place / 'killdeer.db'}") as ours, _sqlite(place / "reference.db") as theirs:
+        with (
+            _store(f"sqlite:///{place / 'killdeer.db'}", writers=1) as ours,
+            _sqlite(place / "reference.db") as theirs,
+        ):
             rows.append(_row("permits a second on SQLite", ours, theirs))
     with (
         postgres.running(durable=True) as server,
-        _store(server.url(server.create())) as ours,
+        _store(server.url(server.create()), writers=CONTENDERS) as ours,
         _postgresql(server.url(server.create())) as theirs,
     ):
         rows.append(_row("permits a second on PostgreSQL", ours, theirs))
@@ -85,7 +90,8 @@ def _granted(contender: Callable[[], Contender]) -> float:
 
 
 @contextmanager
-def _store(url: str) -> Iterator[Callable[[], Contender]]:
+def _store(url: str, *, writers: int) -> Iterator[Callable[[], Contender]]:
+    pool = ThreadPoolExecutor(writers)
     store = Store.open(url, limits=FleetLimits(limits={"in_flight": PLACES}))
     running = run_row("r1")
     store.decide(putting(PutHost(host_row("h1")), PutRun(running)))
@@ -114,12 +120,13 @@ def _store(url: str) -> Iterator[Callable[[], Contender]]:
             ),
             who="bench",
         )
-        if not isinstance(store.decide(ledger.grant(asked)).answer, ledger.Granted):
+        if not isinstance(pool.submit(store.decide, ledger.grant(asked)).result().answer, ledger.Granted):
             return False
-        store.decide(ledger.release(command_id, "refused", never_sent=True))
+        pool.submit(store.decide, ledger.release(command_id, "refused", never_sent=True)).result()
         return True
 
-    yield lambda: attempt
+    with pool:
+        yield lambda: attempt
     store.close()
 
 

@@ -293,8 +293,11 @@ AGENT_BUGS = (
         name="halt-leaves-pauses",
         rule="R12",
         invariant="I6",
-        what="a halt keeps new strikes out, and what is paused stays so until its own end",
+        what="a halt keeps new strikes out, and what is paused stays so to its end; nor does its run revert it",
         cuts=(
+            Cut(
+                "killdeer_coordinator.core.run:Run.end_early", "            self.revert(flight)", "            pass"
+            ),
             Cut(
                 f"{_CORE}.halting:Halting.engage",
                 'self._reverts.cancel_all(Refusal(Reason.REASON_HALTED, f"the fleet was halted by {halt.by}"))',

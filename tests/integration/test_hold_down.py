@@ -75,10 +75,12 @@ def test_each_successor_is_killed_as_it_appears_and_the_service_recovers_after_t
     seen = [int(blow["seen_boot_ns"]) for blow in blows]
     assert all(fell <= ended for fell, ended in zip(seen, ends, strict=True))
     assert all(ended < later for ended, later in zip(ends, seen[1:], strict=False))
-    # None falls after the time is over, and only then somebody has come to stay.
-    over = int(blows[0]["sent_boot_ns"]) + 12 * 10**9
-    assert max(int(blow["sent_boot_ns"]) for blow in blows) < over
-    assert int(strike["recovered_after_ns"]) >= 12 * 10**9
+    # None falls after the time is over, and only after the last one somebody has come to stay. (A successor that
+    # comes when there is no time left for a whole blow ends the hold some milliseconds early.)
+    first, last = int(blows[0]["sent_boot_ns"]), max(int(blow["sent_boot_ns"]) for blow in blows)
+    assert last < first + 12 * 10**9
+    assert int(strike["recovered_after_ns"]) > last - first
+    assert strike["detail"].startswith("held for its time")
     assert len(one_host.workers()) == 3
 
 

@@ -72,13 +72,13 @@ def halt(
             now = clock()
             wait_s = heard + SILENCE_S - now if deadline is None else min(deadline, heard + SILENCE_S) - now
             try:
-                teller.take(wait_s)
+                news = teller.take(wait_s)
             except Empty:
                 return
             if teller.answers:
-                heard = clock() if teller.last_was_answer else heard
+                heard = clock() if isinstance(news, o.HaltResponse) else heard
                 progress = teller.progress()
-                if teller.last_was_news:
+                if news is not None:
                     yield progress
                 if progress.complete and (progress.settled or teller.over):
                     return
@@ -94,7 +94,6 @@ class _Teller:
     def __init__(self, client: Client, request: o.HaltRequest) -> None:
         self.answers: dict[str, o.HaltResponse] = {}
         self.failures: dict[str, ClientError] = {}
-        self.last_was_answer = self.last_was_news = False
         self._client = client
         self._request = request
         self._ended: set[str] = set()
@@ -126,10 +125,9 @@ class _Teller:
                 return
             self._enough.wait(AGAIN_S)
 
-    def take(self, wait_s: float) -> None:
-        """Waits for one piece of news. Raises queue.Empty."""
+    def take(self, wait_s: float) -> o.HaltResponse | ClientError | None:
+        """Waits for one piece of news; None: a coordinator has said its last word. Raises queue.Empty."""
         address, news = self._brought.get(timeout=max(wait_s, 0))
-        self.last_was_answer, self.last_was_news = isinstance(news, o.HaltResponse), news is not None
         if news is None:
             self._ended.add(address)
         elif isinstance(news, o.HaltResponse):
@@ -137,11 +135,12 @@ class _Teller:
             self.failures.pop(address, None)
         else:
             self.failures[address] = news
+        return news
 
     @property
     def over(self) -> bool:
-        """All who have answered have said their last word."""
-        return self._ended == self.answers.keys()
+        """All who have answered have said their last word, or are gone."""
+        return self.answers.keys() <= self._ended | self.failures.keys()
 
     def progress(self) -> HaltProgress:
         hosts: dict[str, o.HaltHost] = {}

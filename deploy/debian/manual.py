@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 from killdeer.version import VERSION
 
@@ -121,14 +122,9 @@ def _help(name: str, verbs: Verbs) -> str:
 
     main: Callable[[list[str]], object]
     main = (lambda words: app(words, prog_name=name)) if name == "killdeer" else _argparser(name).parse_args
-    before = dict(os.environ)
-    os.environ |= {"COLUMNS": WIDTH, "TERMINAL_WIDTH": WIDTH, "NO_COLOR": "1"}
-    try:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
-            main([*verbs, "--help"])
-    finally:
-        os.environ.clear()
-        os.environ |= before
+    plain = patch.dict(os.environ, {"COLUMNS": WIDTH, "TERMINAL_WIDTH": WIDTH, "NO_COLOR": "1"})
+    with plain, contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        main([*verbs, "--help"])
     return said.getvalue().strip("\n")
 
 

@@ -1,6 +1,7 @@
 """Moves of plots of halts, letters and runs: people act as something else is on its way."""
 
 from tests.simulation.clock import MS, SECOND
+from tests.simulation.network import Stream
 from tests.simulation.plot_scene import Scene
 
 # --- halts -------------------------------------------------------------------------------------------------------
@@ -114,10 +115,15 @@ def halts_past_it(scene: Scene) -> None:
 
 def _cut_off(scene: Scene, seconds: int) -> None:
     scene.world.network.part(scene.machine.name, seconds * SECOND)
-    for stream in [one for one in scene.world.network.streams if one.whole and one.machine is scene.machine]:
+    for stream in _streams(scene):
         stream.cut()
 
 
 def _held_back(scene: Scene) -> None:
-    for stream in [one for one in scene.world.network.streams if one.whole and one.machine is scene.machine]:
+    for stream in _streams(scene):
         stream.block(SECOND)
+
+
+def _streams(scene: Scene) -> list[Stream]:
+    """The host's, that are whole."""
+    return [one for one in scene.world.network.streams if one.whole and one.machine is scene.machine]

@@ -191,9 +191,10 @@ class Plotter(Witness):
         strikes = list(strikes_of(letters))
         if strikes:
             there = next(one for one in self._world.machines if one.name == strikes[0].victim.host)
-            scene = Scene(self._world, self._dice, there, None, strikes[0].run_id)
-            scene.sender = coordinator
-            scene.recipient = next(one.recipient for one in letters if one.host == there.name)
+            recipient = next(one.recipient for one in letters if one.host == there.name)
+            scene = Scene(
+                self._world, self._dice, there, None, strikes[0].run_id, sender=coordinator, recipient=recipient
+            )
             self._perhaps(self._plot.posted, scene)
 
     def _now_and_then(self) -> None:

@@ -32,7 +32,7 @@ _ORDER = (
 RANK = {state: rank for rank, state in enumerate(_ORDER)}
 
 WITHOUT_A_SIGNAL = _ORDER[:5]  # as far as anybody has said
-NOTHING_SENT = _ORDER[6:9]  # somebody's word
+_NOTHING_SENT = _ORDER[6:9]  # somebody's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def merged(known: StrikeView, update: StrikeUpdate) -> StrikeView:
     """What is known after the update; a copy."""
     view = StrikeView()
     view.CopyFrom(known)
-    forgotten = hit(known) and update.state in NOTHING_SENT  # by a journal that was lost
+    forgotten = hit(known) and update.state in _NOTHING_SENT  # by a journal that was lost
     if RANK.get(update.state, 0) >= RANK.get(known.state, 0) and not forgotten:
         if update.state != known.state or update.detail:
             view.detail = update.detail

@@ -7,7 +7,7 @@ from tests.simulation.bugs_agent import AGENT_BUGS
 from tests.simulation.bugs_coordinator import COORDINATOR_BUGS
 from tests.simulation.bugs_cut import Bug, Cut, CutError
 
-__all__ = ["BUGS", "ELSEWHERE", "SOUGHT", "Bug", "Cut", "CutError", "planted"]
+__all__ = ["BUGS", "ELSEWHERE", "Bug", "Cut", "CutError", "planted"]
 
 BUGS = {bug.name: bug for bug in (*AGENT_BUGS, *COORDINATOR_BUGS)}
 
@@ -17,9 +17,6 @@ ELSEWHERE = {
     "R27": ("tests/unit/test_selector.py",),  # the time that a pattern takes
 }
 """Rules that the simulation cannot hold, and the tests that do."""
-
-SOUGHT = frozenset({"lease-from-the-latest-heartbeat", "strike-posted-after-a-halt"})
-"""Bugs that were found, by histories which the code has moved since: to be sought anew (`make simulate-bugs`)."""
 
 
 def planted(name: str) -> AbstractContextManager[None]:

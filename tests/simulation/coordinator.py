@@ -209,6 +209,10 @@ class Coordinator:
         """The store takes what it is asked, and answers nothing until this is over."""
         self._hangs = self._writer.hangs = self._reader.hangs = self._collector.hangs = hangs
 
+    def hang_writes(self, hangs: bool) -> None:
+        """What it has to write waits until this is over; it reads as before."""
+        self._writer.hangs = hangs or self._hangs
+
     def hang_letters(self, hangs: bool) -> None:
         """Those for it stay where they are until this is over."""
         self._collector.hangs = hangs or self._hangs

@@ -56,7 +56,7 @@ class Faults:
         world = self.world
         for troubles in world.troubles:
             troubles.calm()
-        world.network.slow_ns = 0
+        world.network.slow_ns = world.network.answers_late_ns = 0
         world.store.failing, world.store.lies, world.store.slow_ns = "", 0.0, 0
         for coordinator in world.coordinators:
             coordinator.come_back()

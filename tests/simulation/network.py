@@ -103,7 +103,7 @@ class Stream:
         self._dismissed = False
         self.ordered = network.ordered
         self.to_coordinator = Pipe(self._clock, network.latency_ns, self._at_coordinator)
-        self.to_agent = Pipe(self._clock, network.latency_ns, self._at_agent)
+        self.to_agent = Pipe(self._clock, network.latency_to_agent_ns, self._at_agent)
         self._clock.after(STEADY_NS, self._steady)
 
     @property
@@ -246,12 +246,14 @@ class Stream:
 
 
 class Network:
-    """`slow_ns`: the slowest frames take as long. Machines in a partition reach nobody."""
+    """`slow_ns`: the slowest frames take as long. `answers_late_ns`: so much longer takes each frame to an agent.
+    Machines in a partition reach nobody."""
 
     def __init__(self, ground: Ground, coordinators: "list[Coordinator]") -> None:
         self.ground = ground
         self.coordinators = coordinators
         self.slow_ns = 0
+        self.answers_late_ns = 0
         self._dice: random.Random = ground.dice("network")
         self._numbers = 0
         self._parted: dict[str, int] = {}
@@ -262,6 +264,9 @@ class Network:
         if self.slow_ns and self._dice.random() < 0.1:
             return self._dice.randint(MS, self.slow_ns)
         return self._dice.randint(MS // 2, 8 * MS)
+
+    def latency_to_agent_ns(self) -> int:
+        return self.latency_ns() + self.answers_late_ns
 
     def dial(self, agent: "Agent") -> Stream | None:
         """None: nobody is reached."""

@@ -75,6 +75,16 @@ def halts_and_rearms_before_it_is_read(scene: Scene) -> None:
     scene.later(200, lambda: scene.world.operators.rearms(at=reader))
 
 
+def halts_as_letters_wait(scene: Scene) -> None:
+    """The store takes nothing more of a run's driver, just as a permit is granted to it: where letters of its are
+    under way then, the strike's has to wait for them, and somebody halts meanwhile."""
+    driver, operators = scene.coordinator(scene.sender), scene.world.operators
+    driver.hang_writes(True)
+    scene.later(scene.dice.choice((20, 100)), lambda: operators.halts(rearming=False, at=driver))
+    scene.later(300, lambda: driver.hang_writes(False))
+    scene.later(1_500, operators.rearms)
+
+
 def letters_are_doubted(scene: Scene) -> None:
     """They are posted, and that is said to have failed."""
     store = scene.world.store

@@ -64,6 +64,11 @@ def is_cut_off(scene: Scene) -> None:
     scene.world.network.part(scene.machine.name, 13 * SECOND)
 
 
+def is_cut_off_briefly(scene: Scene) -> None:
+    """For longer than the shortest lease, and not for as long as a strike is good for."""
+    scene.world.network.part(scene.machine.name, scene.dice.choice((3_500, 5_000, 6_500)) * MS)
+
+
 # --- the host and its processes ----------------------------------------------------------------------------------
 
 

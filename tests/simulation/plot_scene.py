@@ -23,7 +23,7 @@ class Scene:
     machine: "Machine"
     proc: Proc | None
     run_id: str
-    sender: str = ""  # of a letter
+    sender: str = ""  # of a letter; whose run it is, where a permit is granted
     recipient: str = ""
 
     def later(self, ms: int, then: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
-"""Histories with a plot: every tenth seed has one. Its experiments are of few kinds, its weather is fair, and one
-chain of faults befalls it again and again that other histories hardly ever come to."""
+"""Histories with a plot: every tenth seed has one, and every fiftieth one of the later ones. Its experiments are
+of few kinds, its weather is fair, and one chain of faults befalls it again and again that other histories hardly
+ever come to."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 EVERY, PLACE = 10, 7
+LATER_EVERY, LATER_PLACE = 50, 43
 
 Move = Callable[[Scene], None]
 
@@ -44,6 +46,7 @@ class Plot:
     lease_ms: tuple[int, ...] = (6_000, 10_000)
     disk_slow_ns: int = 0
     evidence_late_ns: int = 0
+    answers_late_ns: int = 0
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -70,9 +73,12 @@ SHARES = Wish(
 )
 QUEUES = Wish(actions=("kill", "{pause: {for: 4s}}"), limits=(ALONE,), strikes=("6",))
 NAMESAKES = Wish(actions=("{pause: {for: 1s}}",), limits=(WIDE,), targets=(MAIL,), strikes=("6",))
+BLOWS = Wish(
+    actions=("{terminate: {grace: 1s}}", "{terminate: {grace: 3s}}", "{hold-down: 8s}", "kill"), limits=(WIDE,)
+)
 PLAIN = Wish(actions=("kill", "{terminate: {grace: 3s}}", "{pause: {for: 4s}}"), limits=(WIDE,))
 
-PLOTS = (
+FIRST = (
     Plot(
         name="taken back on a bad day",
         wish=PAUSES,
@@ -143,13 +149,37 @@ PLOTS = (
     ),
 )
 
+LATER = (
+    Plot(
+        name="answers come late",
+        wish=BLOWS,
+        ordered=(hosts.is_cut_off_briefly,),
+        struck=(hosts.is_cut_off_briefly,),
+        rest_s=7.0,
+        lease_ms=(3_000, 6_000),
+        answers_late_ns=1_800_000_000,
+    ),
+    Plot(
+        name="letters wait",
+        wish=PLAIN,
+        shared=True,
+        granted=(halts.halts_as_letters_wait,),
+        rest_s=3.0,
+        rearmed_s=14.0,
+    ),
+)
+"""With seeds of their own, so that all histories stay what they were that had a plot before these were written."""
+
+PLOTS = (*FIRST, *LATER)
 
 MOVES = sorted({move.__name__ for plot in PLOTS for move in plot.moves})
 
 
 def plot_of(seed: int) -> Plot | None:
-    """Each has as many histories as the others."""
-    return PLOTS[seed // EVERY % len(PLOTS)] if seed % EVERY == PLACE else None
+    """Each has one history in a hundred, or nearly."""
+    if seed % EVERY == PLACE:
+        return FIRST[seed // EVERY % len(FIRST)]
+    return LATER[seed // LATER_EVERY % len(LATER)] if seed % LATER_EVERY == LATER_PLACE else None
 
 
 class Plotter(Witness):
@@ -164,6 +194,7 @@ class Plotter(Witness):
     def begin(self) -> None:
         world, plot = self._world, self._plot
         world.ground.reach(f"plot {plot.name}")
+        world.network.answers_late_ns = plot.answers_late_ns
         for machine in world.machines:
             machine.disk.slow_ns = plot.disk_slow_ns
             machine.record.late_ns = plot.evidence_late_ns or machine.record.late_ns
@@ -185,7 +216,8 @@ class Plotter(Witness):
                 there = [one for one in self._world.machines if one.name == change.row.host]
                 if there:
                     run_id = change.row.run_id
-                    self._perhaps(self._plot.granted, Scene(self._world, self._dice, there[0], None, run_id))
+                    scene = Scene(self._world, self._dice, there[0], None, run_id, sender=coordinator)
+                    self._perhaps(self._plot.granted, scene)
 
     def posted(self, coordinator: str, letters: Sequence[Letter]) -> None:
         strikes = list(strikes_of(letters))

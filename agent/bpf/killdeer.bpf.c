@@ -21,7 +21,11 @@
 #include "party.h"
 #include "memory.h"
 
-#define BULK_WAKE_NS 4000000 /* waking for each event costs a busy host 50%; the reader lingers for longer */
+/*
+ * Waking for each event costs a busy host 50%. Whoever has read one looks again after 5 ms (LINGER_S), until there is
+ * none; so only the first after as long is worth a wake-up.
+ */
+#define QUIET_NS 4000000
 
 #define SIGKILL 9
 #define SIGNAL_GROUP_EXIT 4 /* signal_struct.flags: the status is the group's */
@@ -97,7 +101,7 @@ struct {
 
 enum ring { BULK, RARE, ENDS };
 
-static __u64 woken_at[ENDS + 1];
+static __u64 told_at[ENDS + 1];
 const union kd_event *event_layouts __attribute__((unused)); /* puts the layouts into the object's BTF */
 
 static __always_inline struct kd_config *configuration(void)
@@ -123,7 +127,7 @@ static __always_inline bool is_chosen(struct kd_config *cfg, struct task_struct 
 
 	if (!cfg->choosing)
 		return false;
-	cgroup = cgroup_of(task, is_current);
+	cgroup = cgroup_of(task, is_current, true);
 	return bpf_map_lookup_elem(&chosen, &cgroup);
 }
 
@@ -163,18 +167,16 @@ static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, e
 static __always_inline void end(void *event, enum ring to)
 {
 	__u64 now;
+	bool quiet;
 
 	if (to == RARE) {
 		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 		return;
 	}
 	now = ((struct kd_head *)event)->at_boot_ns;
-	if (now - woken_at[to] >= BULK_WAKE_NS) {
-		woken_at[to] = now;
-		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
-	} else {
-		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	}
+	quiet = now - told_at[to] >= QUIET_NS;
+	told_at[to] = now;
+	bpf_ringbuf_submit(event, quiet ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 /* The verifier takes what a tracepoint hands over for memory, and tests of it for needless; these two are numbers. */
@@ -203,7 +205,9 @@ static __always_inline bool is_deadly(struct task_struct *task, __u32 signal)
 
 	if (HARMLESS >> ((signal - 1) & 63) & 1)
 		return false;
-	actions = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action);
+	if (signal == SIGKILL)
+		return true;
+	actions = (__u64)task->sighand + bpf_core_field_offset(struct sighand_struct, action);
 	return !BPF_CORE_READ((struct k_sigaction *)(actions + ((signal - 1) & 63) *
 							       bpf_core_type_size(struct k_sigaction)),
 			      sa.sa_handler);
@@ -223,14 +227,14 @@ static __always_inline bool is_fatal(struct task_struct *task, struct signal_str
 }
 
 /* What can be said of how a signal came about from who runs while it is sent. */
-static __always_inline __u32 circumstances(__u64 siginfo, struct known current, bool known)
+static __always_inline __u32 circumstances(__u64 siginfo, struct task_struct *current, struct task_struct *leader,
+					   bool known)
 {
 	__u32 flags = siginfo == BY_KERNEL_NOINFO ? KD_INTERNAL : 0;
-	struct task_struct *task = current.task;
 
-	if (GET(known, task, flags) & PF_EXITING)
+	if (GET(known, current, flags) & PF_EXITING)
 		flags |= KD_EXITING;
-	if (is_first(current, known))
+	if (is_first(leader, known))
 		flags |= KD_NS_INIT;
 	return flags;
 }
@@ -238,8 +242,8 @@ static __always_inline __u32 circumstances(__u64 siginfo, struct known current, 
 static __always_inline int tell_signal(__u64 *ctx, bool known)
 {
 	struct kd_config *cfg = configuration();
-	struct known target = acquaint((struct task_struct *)ctx[2], true), current = {};
-	struct signal_struct *shared = target.task->signal;
+	struct task_struct *target = TYPED(task_struct, ctx[2]), *target_leader = target->group_leader;
+	struct task_struct *current, *current_leader;
 	__u32 signal = (__u32)ctx[0], verdict = (__u32)ctx[4];
 	struct kd_signal *event;
 	__u64 siginfo;
@@ -248,24 +252,22 @@ static __always_inline int tell_signal(__u64 *ctx, bool known)
 	__u32 pid, sender, flags;
 	int code;
 
-	if (known)
-		current = acquaint((struct task_struct *)bpf_get_current_task_btf(), true);
 	if (!cfg)
 		return 0;
 	if (!bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj) && signal == SIGKILL &&
 	    siginfo_of(ctx) == BY_KERNEL_PRIV) {
-		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)target.task;
+		__u64 killer = bpf_get_current_pid_tgid(), victim = (__u64)target;
 
 		bpf_map_update_elem(&condemned, &killer, &victim, BPF_ANY);
 	}
-	deadly = is_deadly(target.task, signal);
+	deadly = is_deadly(target, signal);
 	wanted = cfg->signals >> ((signal - 1) & 63) & 1 || deadly;
 	asked = wanted && cfg->verdicts >> (verdict & 31) & 1;
 	if (!asked && !cfg->watching && !cfg->choosing)
 		goto passed_over;
-	pid = number_of(target.leader, cfg->pid_ns, true);
-	watched = is_watched(cfg, pid, target.leader, true);
-	special = watched || is_chosen(cfg, target.task, false);
+	pid = number_of(target_leader, cfg->pid_ns, true);
+	watched = is_watched(cfg, pid, target_leader, true);
+	special = watched || is_chosen(cfg, target, false);
 	if (!pid || (!asked && !special))
 		goto passed_over;
 
@@ -274,20 +276,22 @@ static __always_inline int tell_signal(__u64 *ctx, bool known)
 	by_process = code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
 	sender = bpf_get_current_pid_tgid() >> 32;
 	/* Of other signals to such a process only those of others: runtimes tick themselves all the time. */
-	if (!wanted && (!by_process || sender == (__u32)target.task->tgid))
+	if (!wanted && (!by_process || sender == (__u32)target->tgid))
 		goto passed_over;
 
-	if (!known)
-		current = acquaint((struct task_struct *)bpf_get_current_task(), false);
-	flags = circumstances(siginfo, current, known) | (watched ? KD_WATCHED : 0) | (by_process ? 0 : KD_NO_SENDER);
+	current = known ? TYPED(task_struct, bpf_get_current_task_btf())
+			: (struct task_struct *)bpf_get_current_task();
+	current_leader = GET(known, current, group_leader);
+	flags = circumstances(siginfo, current, current_leader, known) | (watched ? KD_WATCHED : 0) |
+		(by_process ? 0 : KD_NO_SENDER);
 	deadly = deadly && verdict == DELIVERED;
-	if (deadly && is_fatal(target.task, shared, signal))
+	if (deadly && is_fatal(target, target->signal, signal))
 		flags |= KD_FATAL;
 	to = watched ? RARE : deadly ? ENDS : BULK;
 	event = begin(sizeof(*event), KD_SIGNAL, flags, to);
 	if (!event)
 		return 0;
-	describe(&event->sender, current, number_of(current.leader, cfg->pid_ns, known), cfg->pid_ns, true, known);
+	describe(&event->sender, current, number_of(current_leader, cfg->pid_ns, known), cfg->pid_ns, true, known);
 	describe(&event->target, target, pid, cfg->pid_ns, false, true);
 	event->signal = signal;
 	event->code = code;
@@ -321,8 +325,8 @@ SEC("tp_btf/sched_process_exit")
 int on_exit(__u64 *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct known it = acquaint((struct task_struct *)ctx[0], true);
-	struct signal_struct *signal = it.task->signal;
+	struct task_struct *task = TYPED(task_struct, ctx[0]), *leader = task->group_leader;
+	struct signal_struct *signal = task->signal;
 	struct kd_exit *event;
 	__u32 pid, status, flags = 0;
 	bool watched, special;
@@ -337,19 +341,19 @@ int on_exit(__u64 *ctx)
 			return 0;
 		flags = KD_DOUBTFUL;
 	}
-	status = status_of(it.leader, signal);
+	status = status_of(leader, signal);
 	if (!(status & 0x7f) && !cfg->watching && !cfg->choosing)
 		goto passed_over;
-	pid = number_of(it.leader, cfg->pid_ns, true);
-	watched = is_watched(cfg, pid, it.leader, true);
-	special = watched || is_chosen(cfg, it.task, true);
+	pid = number_of(leader, cfg->pid_ns, true);
+	watched = is_watched(cfg, pid, leader, true);
+	special = watched || is_chosen(cfg, task, true);
 	if (!pid || (!(status & 0x7f) && !special))
 		goto passed_over;
 
 	event = begin(sizeof(*event), KD_EXIT, flags | (watched ? KD_WATCHED : 0), watched ? RARE : ENDS);
 	if (!event)
 		return 0;
-	describe(&event->process, it, pid, cfg->pid_ns, true, true);
+	describe(&event->process, task, pid, cfg->pid_ns, true, true);
 	event->status = status;
 	event->pad = 0;
 	end(event, watched ? RARE : ENDS);
@@ -365,7 +369,7 @@ SEC("tp_btf/sched_process_exec")
 int on_exec(__u64 *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct known it = acquaint((struct task_struct *)ctx[0], true);
+	struct task_struct *task = TYPED(task_struct, ctx[0]), *leader = task->group_leader;
 	const char *file = ((struct linux_binprm *)ctx[2])->filename;
 	struct kd_exec *event;
 	bool watched;
@@ -373,15 +377,15 @@ int on_exec(__u64 *ctx)
 
 	if (!cfg)
 		return 0;
-	pid = number_of(it.leader, cfg->pid_ns, true);
+	pid = number_of(leader, cfg->pid_ns, true);
 	if (!pid)
 		return 0;
-	watched = is_watched(cfg, pid, it.leader, true);
+	watched = is_watched(cfg, pid, leader, true);
 
 	event = begin(sizeof(*event), KD_EXEC, watched ? KD_WATCHED : 0, watched ? RARE : BULK);
 	if (!event)
 		return 0;
-	describe(&event->process, it, pid, cfg->pid_ns, true, true);
+	describe(&event->process, task, pid, cfg->pid_ns, true, true);
 	if (bpf_probe_read_kernel_str(event->file, sizeof(event->file), file) < 0)
 		event->file[0] = 0;
 	end(event, watched ? RARE : BULK);
@@ -403,28 +407,29 @@ SEC("raw_tp/mark_victim")
 int on_oom(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct kd_config *cfg = configuration();
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct known victim, trigger = acquaint(task, false);
+	struct task_struct *trigger = (struct task_struct *)bpf_get_current_task(), *victim, *leader;
 	struct kd_oom *event;
 	__u32 pid;
 
 	if (!cfg)
 		return 0;
 	if (bpf_core_field_exists(struct trace_event_raw_mark_victim, oom_score_adj))
-		victim = acquaint((struct task_struct *)ctx->args[0], false);
+		victim = (struct task_struct *)ctx->args[0];
 	else
-		victim = acquaint(condemned_with((int)ctx->args[0]), false);
-	pid = number_of(victim.leader, cfg->pid_ns, false);
+		victim = condemned_with((int)ctx->args[0]);
+	leader = BPF_CORE_READ(victim, group_leader);
+	pid = number_of(leader, cfg->pid_ns, false);
 	if (!pid)
 		return 0;
 
-	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, victim.leader, false) ? KD_WATCHED : 0, RARE);
+	event = begin(sizeof(*event), KD_OOM, is_watched(cfg, pid, leader, false) ? KD_WATCHED : 0, RARE);
 	if (!event)
 		return 0;
 	describe(&event->victim, victim, pid, cfg->pid_ns, false, false);
-	describe(&event->trigger, trigger, number_of(trigger.leader, cfg->pid_ns, false), cfg->pid_ns, true, false);
-	measure(event, victim.task);
-	find_limit(event, task, victim.task);
+	leader = BPF_CORE_READ(trigger, group_leader);
+	describe(&event->trigger, trigger, number_of(leader, cfg->pid_ns, false), cfg->pid_ns, true, false);
+	measure(event, victim);
+	find_limit(event, trigger, victim);
 	end(event, RARE);
 	return 0;
 }
@@ -438,7 +443,7 @@ int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
 	struct cgroup *cgroup = (struct cgroup *)ctx->args[0];
 	struct cgroup_root *root = BPF_CORE_READ(cgroup, root);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct cgroup_subsys_state *memory = memory_of(BPF_CORE_READ(task, cgroups));
+	struct cgroup_subsys_state *memory = memory_of(BPF_CORE_READ(task, cgroups), false);
 	struct kd_cgroup *event;
 
 	if (!configuration())
@@ -448,7 +453,7 @@ int on_cgroup(struct bpf_raw_tracepoint_args *ctx)
 	event = begin(sizeof(*event), KD_CGROUP, 0, ENDS);
 	if (!event)
 		return 0;
-	event->id = cgroup_id(cgroup);
+	event->id = cgroup_id(cgroup, false);
 	if (bpf_probe_read_kernel_str(event->path, sizeof(event->path), (void *)ctx->args[1]) < 0)
 		event->path[0] = 0;
 	end(event, ENDS);

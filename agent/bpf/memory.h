@@ -31,7 +31,7 @@ static __always_inline bool over_its_limit(struct cgroup_subsys_state *state)
 static __always_inline void limited_by(struct kd_oom *event, struct cgroup_subsys_state *limited)
 {
 	event->head.flags |= KD_LIMIT_FOUND;
-	event->limit_cgroup_id = cgroup_id(BPF_CORE_READ(limited, cgroup));
+	event->limit_cgroup_id = cgroup_id(BPF_CORE_READ(limited, cgroup), false);
 	event->limit = BPF_CORE_READ(group_of(limited), memory.max);
 }
 
@@ -84,7 +84,7 @@ static __always_inline struct cgroup_subsys_state *full_above(struct cgroup_subs
 static __always_inline void find_limit(struct kd_oom *event, struct task_struct *trigger,
 				       struct task_struct *task)
 {
-	struct cgroup_subsys_state *victim = memory_of(BPF_CORE_READ(task, cgroups)), *limited = NULL, *above = victim;
+	struct cgroup_subsys_state *victim = memory_of(BPF_CORE_READ(task, cgroups), false), *limited = NULL, *above = victim;
 
 	event->limit_cgroup_id = 0;
 	event->limit = 0;
@@ -93,7 +93,7 @@ static __always_inline void find_limit(struct kd_oom *event, struct task_struct 
 	if (bpf_core_field_exists(((struct mem_cgroup *)0)->oom_lock))
 		limited = locked_above(victim);
 	else
-		limited = full_above(memory_of(BPF_CORE_READ(trigger, cgroups)), victim);
+		limited = full_above(memory_of(BPF_CORE_READ(trigger, cgroups), false), victim);
 	for (int level = 0; level < MEMORY_LEVELS && !limited && above; level++) {
 		if (over_its_limit(above))
 			limited = above;

@@ -27,6 +27,7 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
         "killdeer/v1/agent_pb2.py",
         "killdeer/py.typed",
         "killdeer_agent/kernel/killdeer.bpf.o",
+        "killdeer_agent/kernel/killdeer.casts.bpf.o",
         "killdeer_agent/kernel/bcc_programs.c",
         "killdeer_cli/fleet/worker.py",
         "killdeer_cli/examples/roulette.yaml",

@@ -1,14 +1,20 @@
 """The ways to the kernel's record that this machine has, and collectors by each of them."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from killdeer_agent.kernel import core
 from killdeer_agent.kernel.collector import Collector, CollectorUnavailable, load_collector
 from killdeer_agent.kernel.filter import Filter
 from tests.support.corpus.kinds import IN_GUEST
 
-WAYS = ("core",) if IN_GUEST else ("core", "bcc")  # a guest has no compiler
+WITHOUT_CASTS = "core without casts"
+"""As on kernels that have none: there it is what `core` loads."""
+
+WAYS = ("core",) if IN_GUEST else ("core", WITHOUT_CASTS, "bcc")  # a guest has no compiler
+_objects = core.objects
 
 FLOOD = 5_000
 """Signals that no ring or buffer has room for."""
@@ -16,6 +22,9 @@ FLOOD = 5_000
 
 def loaded(way: str, told: Filter | None = None) -> Collector:
     try:
+        if way == WITHOUT_CASTS:
+            with patch.object(core, "objects", lambda types: _objects(types)[-1:]):
+                return load_collector("core", told)
         return load_collector(way, told)
     except CollectorUnavailable as unavailable:
         # Where bcc is installed, that it has something against the programs is a fault of theirs.

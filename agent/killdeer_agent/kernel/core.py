@@ -1,8 +1,9 @@
 """Raw tracepoints through libbpf: one object, built beforehand, that finds its way in each kernel by BTF."""
 
+import ctypes
 import os
 import select
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ LINGER_S: Final = (
     0.005  # the kernel side wakes for the bulk once in 4 ms: what comes between is seen by looking again
 )
 POLL_S: Final = 0.25
+CASTS: Final = b"\0bpf_rdonly_cast\0"  # a function of the kernel's own, from 6.2 on
 
 
 class CoreSource:
@@ -38,8 +40,7 @@ class CoreSource:
     def _open(self, opened: ExitStack, config: layout.Config) -> None:
         """Loads, configures, maps and attaches, in this order; `opened` takes it all away again."""
         library = libbpf.load_library()
-        image = Path(__file__).with_name("killdeer.bpf.o").read_bytes()
-        loaded = libbpf.BpfObject(library, image)
+        loaded = _load(library)
         opened.callback(loaded.close)
         self._maps = {name: loaded.map(name) for name in ("config", "watch", "chosen", "lost")}
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -83,6 +84,25 @@ class CoreSource:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def objects(kernel_types: bytes) -> tuple[str, ...]:
+    """Files to load one of, the best first, by the kernel's BTF. Casts take a third off the time to load and off the
+    price of an event (docs/decisions/0033); the last one loads everywhere."""
+    return ("killdeer.casts.bpf.o", "killdeer.bpf.o") if CASTS in kernel_types else ("killdeer.bpf.o",)
+
+
+def _load(library: ctypes.CDLL) -> libbpf.BpfObject:
+    """Raises OSError."""
+    *better, last = objects(Path(os.fsdecode(libbpf.KERNEL_TYPES)).read_bytes())
+    for name in better:
+        with suppress(OSError):  # ENOTSUPP: nothing compiles BPF on this host
+            return libbpf.BpfObject(library, _image(name))
+    return libbpf.BpfObject(library, _image(last))
+
+
+def _image(name: str) -> bytes:
+    return Path(__file__).with_name(name).read_bytes()
 
 
 def _poll_for(opened: ExitStack, *fds: int) -> select.epoll:

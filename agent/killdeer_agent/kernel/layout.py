@@ -6,8 +6,11 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "0d8eb33f9200b8f1086d73b0067e217908adecf924a689098e00c73a92a521c6"
-OBJECT: Final = "ca3a0f68496ccc43a7bb6d484fa09d7e69a26e1f9052c6049eddcfd6b0ffdab5"
+SOURCES: Final = "adcebc2de9cbd4cd7fe10aad2d9b437e1723d15a7399d7859e172ce7aca231d0"
+OBJECTS: Final = {
+    "killdeer.bpf.o": "9fd6cfa156a3be2cffe6c3a022ba6d8b182421685f2ea4c670ad5141b54055ae",
+    "killdeer.casts.bpf.o": "55a4ac6984ae4ad942790f9cc3a4272396a2e2847815f6ad0b3d3f2545dd9def",
+}
 
 SIGNAL: Final = 1
 EXIT: Final = 2

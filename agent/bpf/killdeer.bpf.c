@@ -207,7 +207,8 @@ static __always_inline bool is_deadly(struct task_struct *task, __u32 signal)
 		return false;
 	if (signal == SIGKILL)
 		return true;
-	actions = (__u64)task->sighand + bpf_core_field_offset(struct sighand_struct, action);
+	/* Read, since the verifier lets nothing be added to what it knows but constants. */
+	actions = (__u64)BPF_CORE_READ(task, sighand) + bpf_core_field_offset(struct sighand_struct, action);
 	return !BPF_CORE_READ((struct k_sigaction *)(actions + ((signal - 1) & 63) *
 							       bpf_core_type_size(struct k_sigaction)),
 			      sa.sa_handler);

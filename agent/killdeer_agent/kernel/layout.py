@@ -6,10 +6,10 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "adcebc2de9cbd4cd7fe10aad2d9b437e1723d15a7399d7859e172ce7aca231d0"
+SOURCES: Final = "baea2b927314a6b389196f67331a3370f72036c4cc7d89f360a41c5eb23b22b8"
 OBJECTS: Final = {
-    "killdeer.bpf.o": "9fd6cfa156a3be2cffe6c3a022ba6d8b182421685f2ea4c670ad5141b54055ae",
-    "killdeer.casts.bpf.o": "55a4ac6984ae4ad942790f9cc3a4272396a2e2847815f6ad0b3d3f2545dd9def",
+    "killdeer.bpf.o": "53246f1f2eb997ccf3547037f4a57fce29010d7c216b18f88a57d1c3271d9f9b",
+    "killdeer.casts.bpf.o": "814f083156e9bad044c59911a120bb48953ef918873a0a763094901356f86007",
 }
 
 SIGNAL: Final = 1

@@ -5,10 +5,8 @@ import datetime as dt
 import os
 import secrets
 import signal
-import socket
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -18,9 +16,6 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf.json_format import MessageToDict
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
 from killdeer.reloads import Word, boot_ns
 from killdeer.service import Notifier, log_to_stdout, set_log_level
@@ -29,11 +24,9 @@ from killdeer.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from killdeer.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from killdeer.v1.process_pb2 import StorePosition
 from killdeer_coordinator import endings, reloading
-from killdeer_coordinator.config import Address, Config, ConfigError
+from killdeer_coordinator.config import Config, ConfigError
 from killdeer_coordinator.core.allowance import configured
-from killdeer_coordinator.core.books import Decide
 from killdeer_coordinator.core.coordinator import Core
-from killdeer_coordinator.core.joining import still_removed
 from killdeer_coordinator.core.words import Operator, Started, Stop, Tick, Woken
 from killdeer_coordinator.edges import agents
 from killdeer_coordinator.edges.agents import Agents
@@ -42,6 +35,7 @@ from killdeer_coordinator.edges.deeds import Deeds
 from killdeer_coordinator.edges.feed import Feed
 from killdeer_coordinator.edges.halt_http import HaltListener
 from killdeer_coordinator.edges.joining import Authority, Joining, Renewals
+from killdeer_coordinator.edges.listeners import Listener, Listeners
 from killdeer_coordinator.edges.operators import Operators
 from killdeer_coordinator.edges.options import (
     AGENTS_OPTIONS,
@@ -53,28 +47,20 @@ from killdeer_coordinator.edges.options import (
     server_credentials,
 )
 from killdeer_coordinator.edges.probes import Probes
-from killdeer_coordinator.outside import FILE_NAME, Outside, OutsideError
-from killdeer_coordinator.removals import Removals, missing
+from killdeer_coordinator.outside import FILE_NAME, Outside
+from killdeer_coordinator.removals import Removals
 from killdeer_coordinator.shell import Shell, WaysOut
 from killdeer_coordinator.store.async_store import AsyncStore
 from killdeer_coordinator.store.errors import StoreError
 from killdeer_coordinator.store.sqlite import lock_directory
 from killdeer_coordinator.store.store import Store
+from killdeer_coordinator.upkeep import Upkeep
 
 log = structlog.get_logger()
 
 TICK_S = 0.1
-# Streams end by themselves after a Dismissal; what is left after this is cut.
-DRAIN_S = 3.0
 # How long the store may take for what it was asked before this coordinator listens, and before it ends.
 SETTLE_S = 3.0
-RETAIN_EVERY_S = 3_600
-RECORD_AGAIN_S = 1.0
-COMPARE_EVERY_S = 5.0
-NOT_RECORDED = "the limits of coordinator.toml hold; the audit log has them once it is back"
-# Where others share the store, those who follow the evidence here have it from there.
-PUBLISH_EVERY_S = 0.5
-PUBLISHED_MOST = 1_000
 # How long POST /halt waits for the hosts before it answers how many have stopped. The halt is out at once.
 HALT_ANSWER_S = 2.0
 # Who halts by POST /halt, in the record. Every role may halt; this one can do nothing else.
@@ -92,15 +78,8 @@ async def run(config: Config, reread: Callable[[], Config]) -> int:
             stack.callback(os.close, lock_directory(config.state))
         coordinator = Coordinator(config, reread)
         stack.push_async_callback(coordinator.close)
-        stack.push_async_callback(coordinator.silence)
         await coordinator.start(stack)
         return await coordinator.serve()
-
-
-_Listener = tuple[
-    Address, Sequence[tuple[str, int]], Callable[[grpc.aio.Server], list[str]], grpc.ServerCredentials, int | None
-]
-"""Where, with which settings, for which services, as whom, and how many calls at once; None: any number."""
 
 
 class Coordinator:
@@ -123,15 +102,15 @@ class Coordinator:
         self._probes = Probes(self._commands, config.secrets)
         self._deeds = Deeds(self._commands, config.secrets)
         self._stopping = asyncio.Event()
-        self._unrecorded: deque[Decide] = deque([configured(config.name, config.limits)])  # of its configuration
-        self._recording = asyncio.Event()
-        self._retaining = asyncio.Event()  # how long evidence is kept has changed
-        self._servers: list[tuple[grpc.aio.Server, health_aio.HealthServicer]] = []
+        self._upkeep = Upkeep(self._store, self._removals, self._retention_days)
+        self._upkeep.to_record(configured(config.name, config.limits))
+        self._listeners = Listeners()
         self._notifier = Notifier()
         self._word = Word()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listens only once the core knows the halts and the books."""
+        stack.push_async_callback(self._listeners.silence)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
@@ -140,13 +119,13 @@ class Coordinator:
             outside=self._outside,
             agents=self._agents,
             asks=self._asks,
-            feed=Feed() if self._config.store else self._feed,  # see _publish
+            feed=Feed() if self._config.store else self._feed,  # see Upkeep.publish
             probes=self._probes,
             deeds=self._deeds,
         )
         self._shell.connect(ways)
         try:
-            await self._compare_removals()
+            await self._upkeep.compare_removals()
             books = await self._store.read()
         except StoreError as error:
             log.error("store_failed", why=str(error), remedy="nothing is granted until it is back")
@@ -190,8 +169,10 @@ class Coordinator:
 
     def _chores(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """None of them ends by itself."""
-        alone = [self._tick, self._retain, self._record, self._compare]
-        return [*alone, self._listen_to_others, self._publish] if self._config.store else alone
+        alone = [self._tick, self._upkeep.retain, self._upkeep.record, self._upkeep.compare]
+        if not self._config.store:
+            return alone
+        return [*alone, self._listen_to_others, partial(self._upkeep.publish, self._feed)]
 
     def _reload(self) -> None:
         """All or nothing. What is in flight beyond a lower limit is not touched; nothing is granted until it is
@@ -210,11 +191,10 @@ class Coordinator:
         set_log_level(plan.config.log_level)
         self._store.limit(plan.config.limits)
         if "limits" in plan.changed:
-            self._unrecorded.append(configured(plan.config.name, plan.config.limits, before.limits))
-            self._recording.set()
+            self._upkeep.to_record(configured(plan.config.name, plan.config.limits, before.limits))
         self._commands.clear()
         self._commands.update(plan.config.commands)
-        self._retaining.set()
+        self._upkeep.retention_changed()
         log.info("reloaded", changed=plan.changed, limits=plan.config.limits.limits, before=before.limits.limits)
         if plan.waiting:
             log.warning("reload_waits", keys=plan.waiting, remedy="restart the coordinator")
@@ -245,38 +225,35 @@ class Coordinator:
         credentials = server_credentials(config.ca, config.cert, config.key)
         if why := expired(config.cert, dt.datetime.now(dt.UTC).date()):
             log.error("certificate_expired", why=why)
-        listeners: list[_Listener] = [
-            (config.listen_agents, AGENTS_OPTIONS, self._add_agents, credentials, None),
-            (config.listen_operators, OPERATORS_OPTIONS, self._add_operators, credentials, None),
+        listeners = [
+            Listener(
+                address=config.listen_agents,
+                options=AGENTS_OPTIONS,
+                credentials=credentials,
+                add=self._add_agents,
+            ),
+            Listener(
+                address=config.listen_operators,
+                options=OPERATORS_OPTIONS,
+                credentials=credentials,
+                add=self._add_operators,
+            ),
         ]
         if config.listen_join is not None:
-            unknown = join_credentials(config.ca, config.cert, config.key)
-            listeners.append((config.listen_join, JOIN_OPTIONS, self._add_join, unknown, JOIN_CALLS_MOST))
-        for address, options, add, credentials, calls_most in listeners:
-            server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_most)
-            names = [*add(server), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-            health = health_aio.HealthServicer()
-            health_pb2_grpc.add_HealthServicer_to_server(health, server)
-            for name in ("", *names):
-                await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-            if config.reflection:
-                reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-            try:
-                server.add_secure_port(str(address), credentials)
-            except RuntimeError as cause:
-                raise OSError(f"cannot listen on {address}: {_why_not(address)}") from cause
-            await server.start()
-            self._servers.append((server, health))
+            listeners.append(
+                Listener(
+                    address=config.listen_join,
+                    options=JOIN_OPTIONS,
+                    credentials=join_credentials(config.ca, config.cert, config.key),
+                    add=self._add_join,
+                    calls_most=JOIN_CALLS_MOST,
+                )
+            )
+        await self._listeners.open(listeners, reflect=config.reflection)
         http = await HaltListener(token, self._halt_by_token).start(
             config.listen_halt.host, config.listen_halt.port, config.cert, config.key
         )
         stack.callback(http.close)
-
-    async def silence(self) -> None:
-        """No new call; those under way have DRAIN_S to end, on both listeners at once."""
-        for _, health in self._servers:
-            await health.enter_graceful_shutdown()
-        await asyncio.gather(*(server.stop(DRAIN_S) for server, _ in self._servers))
 
     def _add_agents(self, server: grpc.aio.Server) -> list[str]:
         server.add_generic_rpc_handlers((self._agents.handler(),))
@@ -307,10 +284,13 @@ class Coordinator:
             self._feed,
             self._witnesses,
             self._notices,
-            lambda: self._config.retention_days,
+            self._retention_days,
         )
         add_OperatorServiceServicer_to_server(operators, server)
         return [operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name]
+
+    def _retention_days(self) -> int:
+        return self._config.retention_days
 
     def _notices(self) -> list[str]:
         now_s = time.time()
@@ -356,61 +336,6 @@ class Coordinator:
             async for _ in wakes:
                 self._shell.post(Woken())
 
-    async def _publish(self) -> None:
-        """What any coordinator has kept, in its order, for those who follow here."""
-        after: int | None = None  # at first, the newest
-        while True:
-            with suppress(StoreError):
-                most = 1 if after is None else PUBLISHED_MOST
-                found = await self._store.ask(partial(Store.events, after=after, limit=most))
-                if after is not None:
-                    self._feed.publish(found)
-                after = found[-1].number if found else after or 0
-            await asyncio.sleep(PUBLISH_EVERY_S)
-
-    async def _record(self) -> None:
-        """What is in force already goes into the audit log as soon as the store takes it."""
-        while True:
-            self._recording.clear()
-            while self._unrecorded:
-                try:
-                    await self._store.decide(self._unrecorded[0])
-                except StoreError as error:
-                    log.error("store_failed", why=str(error), remedy=NOT_RECORDED)
-                    await asyncio.sleep(RECORD_AGAIN_S)
-                else:
-                    self._unrecorded.popleft()
-            await self._recording.wait()
-
-    async def _compare(self) -> None:
-        while True:
-            await asyncio.sleep(COMPARE_EVERY_S)
-            with suppress(StoreError):
-                await self._compare_removals()
-
-    async def _compare_removals(self) -> None:
-        """What is known beside the store, and not in it, is put back; until then it holds all the same. What other
-        coordinators did is kept here, too. Raises StoreError."""
-        stored = await self._store.ask(Store.removals)
-        try:
-            await asyncio.to_thread(self._removals.keep, stored)
-        except OutsideError as error:
-            log.error("removals_not_kept", why=str(error))
-        if lost := missing(self._removals.all(), stored):
-            committed = await self._store.decide(still_removed(lost))
-            log.warning("removals_put_back", hosts=committed.answer)
-
-    async def _retain(self) -> None:
-        while True:
-            try:
-                await self._store.retain(self._config.retention_days)
-            except StoreError as error:
-                log.error("retention_failed", why=str(error))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RETAIN_EVERY_S):
-                    await self._retaining.wait()
-            self._retaining.clear()
-
 
 def _looked_at(file: Path, look: Callable[[bytes], str]) -> str:
     try:
@@ -425,13 +350,3 @@ def _token(config: Config) -> str:
     if not token:
         raise OSError(f"cannot use {config.halt_token}: it is empty; delete it, and `init` makes one")
     return token
-
-
-def _why_not(address: Address) -> str:
-    """gRPC says only that it could not; the kernel says why."""
-    try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        socket.create_server((address.host, address.port), family=family).close()
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return "gRPC does not say why"

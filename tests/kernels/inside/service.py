@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from killdeer.v1.operator_pb2 import RunState
 from killdeer_client.client import Client
 from killdeer_client.contexts import load_contexts
 from killdeer_client.errors import ClientError
@@ -161,7 +162,18 @@ def connected() -> None:
         wait_until(leased, f"{HOST} is connected", PATIENCE_S)
 
 
-def run(experiment: str) -> None:
-    """Begins a run, and does not stay."""
+def run(experiment: str, struck: Callable[[], bool]) -> None:
+    """Begins a run, and again where one ends before its strike: an emulated host may be too late for that."""
     with Client(load_contexts(ETC / "context.toml").choose()) as client:
-        client.run(experiment, "test", key=str(uuid.uuid4()), seed=1, plan_hash="")
+        runs = [begun(client, experiment)]
+
+        def come() -> bool:
+            if not struck() and client.get_run(runs[-1]).state == RunState.RUN_STATE_ENDED:
+                runs.append(begun(client, experiment))
+            return struck()
+
+        wait_until(come, "a run has struck", PATIENCE_S)
+
+
+def begun(client: Client, experiment: str) -> str:
+    return client.run(experiment, "test", key=str(uuid.uuid4()), seed=1, plan_hash="").run_id

@@ -68,8 +68,7 @@ def paused() -> Iterator[int]:
     """The main process of a unit, paused by a strike for longer than the test takes."""
     connected()
     victim = main_of(VICTIM)
-    run(PAUSE)
-    wait_until(lambda: state_of(victim) == "T", "it is paused", PATIENCE_S)
+    run(PAUSE, struck=lambda: state_of(victim) == "T")
     yield victim
     wait_until(lambda: state_of(victim) == "S", "it is resumed", PATIENCE_S)
 

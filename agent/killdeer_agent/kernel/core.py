@@ -87,7 +87,7 @@ class CoreSource:
 
 
 def objects(kernel_types: bytes) -> tuple[str, ...]:
-    """Files to load one of, the best first, by the kernel's BTF. Casts take a third off the time to load and off the
+    """Files to load one of, the best first, by the kernel's BTF. Casts take a third off the time to load and the
     price of an event (docs/decisions/0033); the last one loads everywhere."""
     return ("killdeer.casts.bpf.o", "killdeer.bpf.o") if CASTS in kernel_types else ("killdeer.bpf.o",)
 

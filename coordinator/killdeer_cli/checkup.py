@@ -171,7 +171,7 @@ def _hosts(answer: Answer) -> Iterator[Finding]:
             "without the kernel's record (no sender, no hold-down)",
             "on each: killdeer-agent doctor says what is missing",
         ),
-        ("reverts", [host for host in here if host.reverts_left], "not all reverted", "killdeer hosts names them"),
+        ("reverts", [host for host in here if host.reverts_left], "not all reverted", "killdeer hosts says why"),
         (
             "local halt",
             [host for host in here if host.halted_locally],

@@ -130,7 +130,7 @@ def tell_outcome(last: HaltProgress, stopped_ms: int, warn: Callable[[str], None
         if host.stage < HALT_STAGE_STOPPED:
             say(_unanswered(host))
         if host.left:
-            say(Text(f"  {host.host}: not reverted yet: {', '.join(host.left)}", style="yellow"))
+            say(Text(f"  {host.host}: not reverted yet: {', '.join(host.left)}; killdeer hosts says why", "yellow"))
     for error in last.unreached.values():
         warn(f"{error.message}; it was not told")
     if not last.stored:

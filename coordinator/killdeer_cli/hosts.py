@@ -43,7 +43,7 @@ def hosts(ctx: typer.Context, as_json: AsJson = False) -> None:
         )
     screen().print(listed)
     for host in response.hosts:
-        for note in _notes(host):
+        for note in notes(host):
             say(Text.assemble((f"{host.host}: ", "bold"), note))
     connected_hosts = sum(host.connected for host in response.hosts)
     say(f"{connected_hosts:,} of {counted(len(response.hosts), 'host')} connected")
@@ -95,7 +95,7 @@ def _state(host: o.HostView) -> Text:
     return Text("connected", style="green")
 
 
-def _notes(host: o.HostView) -> list[str]:
+def notes(host: o.HostView) -> list[str]:
     notes = []
     if host.problem:
         notes.append(host.problem)
@@ -105,7 +105,9 @@ def _notes(host: o.HostView) -> list[str]:
         room, journal = size(host.state_free_bytes), size(host.journal_bytes)
         notes.append(f"{room} left on the disk of its journal ({journal}): without room it takes no strikes")
     if host.reverts_left:
-        notes.append(f"not reverted yet: {', '.join(host.reverts_left)}")
+        whys = [*host.revert_problems, *[""] * len(host.reverts_left)]  # an older agent does not say
+        left = [f"{one} ({why})" if why else one for one, why in zip(host.reverts_left, whys, strict=False)]
+        notes.append(f"not reverted yet: {', '.join(left)}")
     if host.events_lost:
         notes.append(f"{counted(host.events_lost, 'kernel event')} lost")
     if host.evidence_detail and host.evidence != EVIDENCE_LEVEL_BPF:

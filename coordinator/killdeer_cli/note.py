@@ -25,4 +25,4 @@ def note(
     if as_json:
         print_json(o.AddNoteResponse(note=added))
         return
-    say(f"noted on run {run}{f'; {added.action} is to act on it' if added.action else ''}")
+    say(f"noted on run {added.run or run}{f'; {added.action} is to act on it' if added.action else ''}")

@@ -39,6 +39,12 @@ def test_a_note_is_asked_for_as_it_was_typed(operator: FakeOperator) -> None:
     assert json_format.Parse(said.out, o.AddNoteResponse()).note == note
 
 
+def test_a_note_names_the_run_s_own_id_whatever_was_typed(operator: FakeOperator) -> None:
+    note = o.RunNote(at_unix_ms=1, who="op", text="x", run="r7f3")
+    operator.answers["AddNote"] = lambda request, context: o.AddNoteResponse(note=note)
+    assert killdeer("note", "latest", "x").out == "noted on run r7f3\n"
+
+
 def test_a_note_that_is_refused_is_exit_2_with_the_remedy(operator: FakeOperator) -> None:
     operator.answers["AddNote"] = lambda request, context: refuse(
         context,
@@ -72,9 +78,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinator]:
 
 def test_a_note_is_in_the_report_and_in_the_audit(made: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KILLDEER_CONFIG", str(made.context()))
-    assert killdeer("note", "aa", "look at the queue", "--action", "payments").code == 0
+    noted = killdeer("note", "aa", "look at the queue", "--action", "payments")
+    assert (noted.code, noted.out) == (0, "noted on run aa1; payments is to act on it\n")
     with Client(load_contexts().choose()) as client:
-        assert client.add_note("latest", "and of the other").text == "and of the other"
+        other = client.add_note("latest", "and of the other")
+        assert (other.text, other.run) == ("and of the other", "bb2")
         report = client.report("aa")
         assert [(note.who, note.text, note.action) for note in report.notes] == [
             ("all", "look at the queue", "payments")

@@ -203,6 +203,7 @@ def test_hosts_that_are_gone_quarantined_or_without_evidence_are_named(fleet: Fl
     for name, said in named.items():
         assert wrong[name]["fact"].endswith(f": {said}")
     assert "accept" in wrong["quarantine"]["remedy"]
+    assert wrong["reverts"]["remedy"] == "killdeer hosts says why"
 
 
 def test_of_many_hosts_the_first_are_named_and_the_others_counted(fleet: Fleet) -> None:

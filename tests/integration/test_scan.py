@@ -20,8 +20,9 @@ from killdeer_agent.guardfiles import load_guard
 from killdeer_agent.kernel import clock
 from killdeer_agent.kernel.proc import ProcFacts, ancestors
 from killdeer_agent.kernel.scan import ScanFailed, Scanner, ScanResult
+from killdeer_agent.kernel.stat import PF_FORKNOEXEC
 from killdeer_agent.kernel.units import Units
-from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, FakeProc
+from tests.support.proc import HIDDEN_CODE, HIDDEN_STACK, KERNEL_THREAD, USER_PROCESS, FakeProc
 from tests.support.rights import as_nobody
 from tests.support.strikes import running, until
 
@@ -174,6 +175,30 @@ def test_a_service_counts_its_living_and_unstopped_processes(proc: FakeProc) -> 
 
     assert result.services == (("w.service", 3),)
     assert [one.pid for one in scanner_of(proc).members("w.service")] == [50, 51, 55]
+
+
+@pytest.mark.parametrize(
+    ("comm", "flags"),
+    [("systemd", USER_PROCESS | PF_FORKNOEXEC), ("systemd-executo", USER_PROCESS), ("(w)", USER_PROCESS)],
+)
+def test_r18_what_systemd_has_forked_and_has_not_had_exec_its_program_is_not_ready(
+    proc: FakeProc, comm: str, flags: int
+) -> None:
+    proc.add(1, "/sbin/init", comm="systemd", cgroup="0::/init.scope\n")
+    place = UNIT.format("w.service")
+    proc.add(50, "w", start_ticks=50, cgroup=place, exe=sys.executable)
+    proc.add(51, "/usr/lib/systemd/systemd-executor", comm=comm, flags=flags, cgroup=place, exe=sys.executable)
+    assert [one.pid for one in scanner_of(proc).members("w.service")] == [50]
+    assert scan(proc, "unit=w.service").services == (("w.service", 1),)
+
+
+def test_r18_a_worker_that_its_own_master_has_forked_is_ready_without_an_exec(proc: FakeProc) -> None:
+    forked = USER_PROCESS | PF_FORKNOEXEC
+    proc.add(1, "/sbin/init", comm="systemd", cgroup="0::/init.scope\n")
+    proc.add(50, "w", start_ticks=50, flags=forked, cgroup=UNIT.format("w.service"))  # as a daemon of the old kind
+    proc.add(51, "w", comm="(w)", parent=50, start_ticks=51, flags=forked, cgroup=UNIT.format("w.service"))
+    proc.add(52, "systemd", comm="systemd", start_ticks=52, cgroup=UNIT.format("w.service"))  # a user's own
+    assert [one.pid for one in scanner_of(proc).members("w.service")] == [50, 51, 52]
 
 
 @pytest.mark.parametrize(

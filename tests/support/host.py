@@ -52,6 +52,8 @@ class Host:
         self.census_problem = ""
         self.unit_problem = ""  # each question to systemd fails with it
         self.start_problem = ""
+        self.least_left_ns = 0  # with less than this left of `not_after` no blow is begun
+        self.start_denied = False  # that problem is a lack of rights
         self.ready: Callable[[], str] = lambda: ""  # what each question after it is answered; empty: it is met
         self.halt_file = False
         self.bpf = True
@@ -191,7 +193,8 @@ class Host:
             case w.StartUnit(command_id=command_id, unit=unit, ask=ask):
                 if not self.start_problem:
                     world.start(unit)
-                yield w.UnitStarted(command_id=command_id, problem=self.start_problem, ask=ask)
+                denied = bool(self.start_problem) and self.start_denied
+                yield w.UnitStarted(command_id=command_id, problem=self.start_problem, denied=denied, ask=ask)
             case w.Probe(command_id=command_id, turn=turn):
                 unmet = self.ready()
                 yield w.Probed(command_id=command_id, turn=turn, met=not unmet, detail=unmet)
@@ -199,6 +202,8 @@ class Host:
                 refusal = self._look(warrant)
                 if command_id not in self.held:
                     refusal = Refusal(p.REASON_CANCELLED, "its pidfd is closed")
+                if warrant.not_after_ns - world.boot_ns < self.least_left_ns:
+                    refusal = Refusal(p.REASON_TOO_LATE, "past the command's not_after, or too close to it")
                 if refusal is None:
                     target = world.processes[warrant.process.pid]
                     self.oracle.struck(effect, target, self.journal)

@@ -448,6 +448,18 @@ def test_a_blow_that_is_too_late_ends_a_hold_that_had_its_time(host: h.Host) -> 
     assert state(host) == "recovered" and not word(host).cut_short and "held for its time" in word(host).detail
 
 
+def test_r2_a_successor_that_comes_when_no_fuse_s_length_is_left_is_let_alone_and_the_hold_was_held(
+    host: h.Host,
+) -> None:
+    host.least_left_ns = 20 * h.MS
+    hold(host, action=p.Action(hold_down=p.HoldDown(length_ms=5_010)))
+    host.run(5 * h.SECOND)  # the tenth has just come, 10 ms before the end
+    assert len(fell(host)) == 10
+    host.run(h.SECOND)
+    assert len(fell(host)) == 10 and state(host) == "recovered"
+    assert not word(host).cut_short and word(host).detail == "held for its time: 9 successors struck"
+
+
 def test_one_that_is_halted_is_told_as_cut_short(host: h.Host) -> None:
     hold(host)
     host.run(h.SECOND)

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import cast
 
+import pytest
+
 from killdeer.v1.agent_pb2 import Hello
 from killdeer_agent import reverting
 from killdeer_agent.core.facts import Now
+from killdeer_agent.core.memory import Memory
 from killdeer_agent.core.unit import UnitState
 from killdeer_agent.core.words import Record, Revert, Reverted, Started
 from killdeer_agent.journal import JournalError
@@ -58,6 +61,57 @@ def test_i6_every_pause_is_resumed_and_that_is_recorded() -> None:
     hand = Hand()
     assert hand.left() == {} and hand.asked == ["c0", "c1", "c2"] and hand.waited == 0
     assert [record.kind for record in hand.kept] == ["reverted"] * 3
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_i8_the_sigcont_of_the_second_line_is_told_by_the_agent_that_comes_next(compacted: bool) -> None:
+    host = h.leased()
+    host.coordinator.order("c1", host.world.first, "pause")
+    host.crash()
+    hand = Hand()
+    reverting.reverted(
+        Started(boot_id="boot-1", records=tuple(host.journal), journal_problem="", hello=Hello(host="h1")),
+        revert=hand.revert,
+        systemd=cast(Systemd, hand),
+        append=host.journal.append,
+        now=lambda: host.world.now,
+        pause=hand.pause,
+    )
+    if compacted:
+        memory = Memory()
+        for record in host.journal:
+            memory.apply(record)
+        host.journal[:] = memory.essential()
+    host.start()
+    host.coordinator.link()
+    word = host.coordinator.updates["c1"]
+    assert [(blow.number, blow.signal, blow.revert) for blow in word.blows] == [(1, h.STOP, False), (2, 18, True)]
+    assert word.blows[1].sent_boot_ns == 5 and word.settled and word.detail == "resumed"
+
+
+def test_i8_where_the_victim_was_gone_no_sigcont_is_told() -> None:
+    host = h.leased()
+    victim = host.world.first
+    host.coordinator.order("c1", victim, "pause")
+    host.world.end(victim, 9)
+    host.crash()
+    for _ in range(2):
+        host.start()
+        host.coordinator.link()
+        assert [blow.signal for blow in host.coordinator.updates["c1"].blows] == [h.STOP]
+        host.crash()
+
+
+def test_i6_a_journal_of_an_older_agent_which_does_not_say_when_it_resumed_is_read() -> None:
+    host = h.leased()
+    host.coordinator.acknowledges = False
+    host.coordinator.order("c1", host.world.first, "pause")
+    host.crash()
+    host.journal.append(Record("reverted", {"command": "c1"}))
+    host.start()
+    host.coordinator.link()
+    word = host.coordinator.updates["c1"]
+    assert word.settled and [blow.signal for blow in word.blows] == [h.STOP]
 
 
 def test_i6_a_revert_that_fails_stops_no_other_and_is_tried_again() -> None:

@@ -90,10 +90,12 @@ def test_hosts_are_shown_with_what_they_last_said() -> None:
     w = fleet()
     w.leave("a-2")
     beat = a.Heartbeat(stamp_boot_ns=w.now_ns, load_1m=0.5, reverts_left=["c1"], halted_locally=True)
+    beat.revert_problems.append("cannot start w.service: Access denied; name it in the rules")
     w.hear("a-1", a.ConnectRequest(heartbeat=beat))
     hosts = w.answer(w.ask(o.ListHostsRequest(), "viewer"), o.ListHostsResponse).hosts
     assert [(host.host, host.connected) for host in hosts] == [("a-1", True), ("a-2", False)]
     assert (hosts[0].load_1m, list(hosts[0].reverts_left), hosts[0].halted_locally) == (0.5, ["c1"], True)
+    assert hosts[0].revert_problems == beat.revert_problems
     assert 9_000 < hosts[0].lease_left_ms <= 11_100
     assert hosts[0].evidence == a.EVIDENCE_LEVEL_BPF and hosts[0].labels["environment"] == "staging"
     assert hosts[1].last_seen_unix_ms

@@ -118,6 +118,12 @@ def test_a_verdict_says_no_more_than_the_strikes_show(strikes: list[o.StrikeView
     assert judged(strikes, rehearsal=False)[0] == verdict
 
 
+def test_i8_of_a_hold_that_had_its_time_the_verdict_does_not_say_that_it_ended_early() -> None:
+    detail = "held for its time: 2 successors struck; not held all the time: its service was whole before the end"
+    said = judged([view(p.STRIKE_STATE_RECOVERED, blows=[BLOW], cut_short=True, detail=detail)], rehearsal=False)[1]
+    assert said == f"1 victim not held down all the time: {detail}"
+
+
 def test_a_signal_that_may_be_survived_holds_unless_the_kernel_ignored_it() -> None:
     hup = p.Action(kill=p.Kill(signal=1))
     heard = view(p.STRIKE_STATE_SURVIVED, action=hup, blows=[p.Blow(number=1, kernel_verdict="delivered")])

@@ -21,6 +21,7 @@ from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.tally import Standing, Tally
 from killdeer_agent.core.words import (
+    FOR_RECOVERY,
     Compacted,
     Configured,
     Counted,
@@ -111,6 +112,8 @@ class Core:
             case Reverted():
                 self._reverts.reverted(message)
                 self._halting.progress()
+            case UnitSeen(ask=ask) if ask == FOR_RECOVERY:
+                self._recoveries.unit_seen(message)
             case UnitSeen(ask=ask) if ask:
                 self._starts.unit_seen(message)
             case UnitStarted(ask=ask) if ask:
@@ -234,6 +237,7 @@ class Core:
         self._halting.progress()
         heartbeat = tick.metrics
         heartbeat.reverts_left.extend(self._strikes.reverts_left)
+        heartbeat.revert_problems.extend(self._strikes.revert_problems)
         heartbeat.events_lost = self._evidence.lost
         heartbeat.halted_locally = self._strikes.halted_locally
         heartbeat.guard_version = self._strikes.guard.version

@@ -180,7 +180,7 @@ class Blows:
             return
         if strike.state == StrikeState.STRIKE_STATE_GONE:
             strike.state = StrikeState.STRIKE_STATE_LOST
-            lacks = self._recoveries.lacks(strike)
+            lacks = (strike.failure.said if strike.effect_open else "") or self._recoveries.lacks(strike)
             strike.detail = f"no recovery in time{f': {lacks}' if lacks else ''}"
             self._strikes.tell(strike)
         elif strike.exit is None and not strike.last_signal_is_final:

@@ -7,6 +7,7 @@ is systemd alone, and only about a unit that may have failed by our blows (rule 
 from killdeer.v1.process_pb2 import KernelEvent, Reason, StrikeState
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Process, Refusal
+from killdeer_agent.core.failure import to_start
 from killdeer_agent.core.hold import MOST_BLOWS, PASSING, Hold
 from killdeer_agent.core.intake import warrant_to_follow
 from killdeer_agent.core.recoveries import NS_PER_TICK, Recoveries
@@ -197,7 +198,7 @@ class Holds:
         hold.asking = False
         hold.reset = hold.reset or answer.reset
         if answer.problem:
-            self._not_started(strike, hold, answer.problem)
+            self._not_started(strike, hold, answer.problem, denied=answer.denied)
             return
         hold.started = True
         self._desk.note("unit_started", command=strike.command_id, unit=hold.unit)
@@ -237,12 +238,13 @@ class Holds:
             strike.effect_open = False
             self._strikes.tell(strike)
 
-    def _not_started(self, strike: OpenStrike, hold: Hold, problem: str) -> None:
+    def _not_started(self, strike: OpenStrike, hold: Hold, problem: str, *, denied: bool = False) -> None:
         """As with any revert that fails: named in each heartbeat, tried again, and no strike until it works."""
         strike.effect_open = True
         hold.due_ns = self._desk.now.boot_ns + (LOOK_LATE_NS if strike.revert_tries else LOOK_EVERY_NS)
-        strike.revert_tries += 1
-        self._desk.warn("revert_failed", command=strike.command_id, problem=problem)
+        remedy = to_start(hold.unit, denied=denied)
+        self._strikes.not_reverted(strike, f"cannot start {hold.unit}: {problem}", remedy)
         if strike.revert_tries == 1:
-            strike.detail = "; ".join(filter(None, (strike.detail, f"cannot start {hold.unit}: {problem}")))
+            said = strike.failure.said if denied else strike.failure.problem
+            strike.detail = "; ".join(filter(None, (strike.detail, said)))
             self._strikes.tell(strike)

@@ -33,6 +33,7 @@ class Past:
     sent: dict[int, int] = field(default_factory=dict)  # number -> CLOCK_BOOTTIME ns
     not_sent: dict[int, str] = field(default_factory=dict)  # number -> why
     reverted: bool = False
+    reverted_ns: int = 0  # when SIGCONT was sent; 0: not known, or none was
     exited_ns: int = 0
     lost: int = 0  # of the kernel's events, up to the exit
     in_unit: str = ""  # the victim's
@@ -179,7 +180,8 @@ class Memory:
         self.strikes[str(body["command"])].unit = ""
 
     def _reverted(self, body: dict[str, object]) -> None:
-        self.strikes[str(body["command"])].reverted = True
+        past = self.strikes[str(body["command"])]
+        past.reverted, past.reverted_ns = True, _int(body.get("at", 0))
 
     def _closed(self, body: dict[str, object]) -> None:
         past = self.strikes.pop(str(body["command"]), None)
@@ -262,7 +264,8 @@ def _past_records(command_id: str, past: Past) -> list[Record]:
     if past.ready_after_ns:
         records.append(Record("ready", {"command": command_id, "after": past.ready_after_ns}))
     if past.reverted:
-        records.append(Record("reverted", {"command": command_id}))
+        at: dict[str, object] = {"at": past.reverted_ns} if past.reverted_ns else {}
+        records.append(Record("reverted", {"command": command_id} | at))
     return records
 
 

@@ -65,7 +65,7 @@ def _taken(desk: Desk, strike: OpenStrike) -> frozenset[Key]:
 
 
 def _first_blow_ns(strike: OpenStrike) -> int:
-    return min((blow.sent_boot_ns for blow in strike.blows), default=_SLACK_NS)
+    return min((blow.sent_boot_ns for blow in strike.blows if not blow.revert), default=_SLACK_NS)
 
 
 def _from_past(past: Past, now_ns: int) -> OpenStrike:
@@ -110,6 +110,8 @@ def _from_past(past: Past, now_ns: int) -> OpenStrike:
         strike.state = StrikeState.STRIKE_STATE_GONE
     elif strike.hold is not None:
         pass
+    elif past.reverted and past.reverted_ns:
+        strike.reverted(past.reverted_ns)
     elif past.reverted:
         strike.lives_on("resumed")
     else:

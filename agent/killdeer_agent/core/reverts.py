@@ -3,6 +3,7 @@
 from killdeer.v1.process_pb2 import Exit, Reason
 from killdeer_agent.core.desk import Desk
 from killdeer_agent.core.facts import Refusal
+from killdeer_agent.core.failure import to_resume
 from killdeer_agent.core.guard import Guard
 from killdeer_agent.core.holds import Holds
 from killdeer_agent.core.recoveries import Recoveries
@@ -57,14 +58,14 @@ class Reverts:
         if strike is None:
             return
         strike.reverting = False
-        strike.revert_tries += 1
         if answer.problem:
             strike.revert_due_ns = self._desk.now.boot_ns + RETRY_REVERT_NS
-            self._desk.warn("revert_failed", command=strike.command_id, problem=answer.problem)
+            self._strikes.not_reverted(strike, answer.problem, to_resume(strike.process.pid))
             return
+        strike.revert_tries += 1
         if not strike.effect_open:
             return  # its exit was seen meanwhile
-        self._strikes.keep("reverted", strike, {})
+        self._strikes.keep("reverted", strike, {} if answer.gone else {"at": answer.sent_boot_ns})
         if answer.gone:
             self._recoveries.victim_gone(strike, Exit(source="revert"))
             if strike.orphan:  # what its service is, nobody here knows: there is nothing to wait for

@@ -10,6 +10,7 @@ from killdeer.newer import newer_than_me
 from killdeer.v1 import agent_pb2
 from killdeer.v1.agent_pb2 import ConnectRequest
 from killdeer_agent.core.desk import Desk
+from killdeer_agent.core.failure import to_start
 from killdeer_agent.core.guard import ACTIONS
 from killdeer_agent.core.intake import no_right
 from killdeer_agent.core.protected import protected
@@ -89,7 +90,8 @@ class Starts:
             return
         ask.waiting, ask.reset = False, ask.reset or answer.reset
         if answer.problem and not answer.reset:
-            self._end(answer.ask, f"cannot start {ask.unit}: {answer.problem}")
+            remedy = f"; {to_start(ask.unit, denied=True)}" if answer.denied else ""
+            self._end(answer.ask, f"cannot start {ask.unit}: {answer.problem}{remedy}")
         elif not answer.problem:
             ask.ordered = True
             self._desk.note("unit_started", command=ask.command_id, unit=ask.unit)

@@ -10,6 +10,7 @@ from enum import Enum
 from killdeer.v1 import agent_pb2
 from killdeer.v1.process_pb2 import Blow, Exit, KernelEvent, Reason, StrikeState, Successor
 from killdeer_agent.core.facts import Process, Refusal
+from killdeer_agent.core.failure import Failure
 from killdeer_agent.core.guard import word_of
 from killdeer_agent.core.hold import Hold
 from killdeer_agent.core.recovery import Key
@@ -49,6 +50,7 @@ class OpenStrike:
     reverting: bool = False  # a Revert is out
     revert_due_ns: int = 0  # when to try (again); 0: never
     revert_tries: int = 0
+    failure: Failure = field(default_factory=Failure)  # of its revert
     retry_ns: int = 0  # when its refusal is written again, if it could not be
     changed: bool = False
     settled: bool = False

@@ -38,6 +38,11 @@ class Strikes:
         return sorted(s.command_id for s in self.open.values() if s.effect_open and s.revert_tries)
 
     @property
+    def revert_problems(self) -> list[str]:
+        """Of each of `reverts_left`, in its order: why not, and what to do."""
+        return [self.open[command_id].failure.said for command_id in self.reverts_left]
+
+    @property
     def with_signals(self) -> list[str]:
         """Those that have sent a signal, or may have: a coordinator whose books lack one has lost it (rule R22)."""
         return sorted(s.command_id for s in self.open.values() if s.struck or s.unsaid or s.lasts)
@@ -109,6 +114,12 @@ class Strikes:
         """Journals what came of a strike, where the journal holds its intent."""
         if strike.command_id in self._desk.memory.strikes:
             self._desk.write(Record(kind, {"command": strike.command_id} | body))
+
+    def not_reverted(self, strike: OpenStrike, problem: str, remedy: str) -> None:
+        """A revert of it has failed."""
+        strike.revert_tries += 1
+        if strike.failure.again(problem, remedy, self._desk.now.boot_ns):
+            self._desk.warn("revert_failed", command=strike.command_id, problem=problem, remedy=remedy)
 
     # --- the end ------------------------------------------------------------------------------------------
 

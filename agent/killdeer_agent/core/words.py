@@ -108,11 +108,13 @@ class UnitSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStarted:
-    """Answers StartUnit. No `problem`: systemd is starting it. `reset`: not so, but it is `failed` no more."""
+    """Answers StartUnit. No `problem`: systemd is starting it. `reset`: not so, but it is `failed` no more.
+    `denied`: the agent has no right to start it."""
 
     command_id: str
     problem: str = ""
     reset: bool = False
+    denied: bool = False
     ask: str = ""
 
 
@@ -234,6 +236,9 @@ Input = (
 
 # --- effects ------------------------------------------------------------------------------------------------
 
+# The `ask` of a look at a unit whose service has not recovered.
+FOR_RECOVERY = "recovery"
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -282,7 +287,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUnit:
-    """Ask systemd how the unit is: UnitSeen. `ask`: for a coordinator that wants it started."""
+    """Ask systemd how the unit is: UnitSeen. `ask`: for a coordinator that wants it started, or FOR_RECOVERY."""
 
     command_id: str
     unit: str

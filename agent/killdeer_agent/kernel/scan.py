@@ -15,11 +15,16 @@ from killdeer_agent.core.guard import Guard, word_of
 from killdeer_agent.core.selector import Matcher
 from killdeer_agent.core.warrant import unstruck
 from killdeer_agent.kernel.proc import Around, ProcFacts
+from killdeer_agent.kernel.stat import PF_FORKNOEXEC
 from killdeer_agent.kernel.units import Units
 
 # States in which a process does no work for its service, and those in which it is dead.
 _NOT_READY = frozenset("TtZX")
 _DEAD = frozenset("ZX")
+
+# The names of a service's process before its program is executed: that of systemd; from systemd 254 on that of its
+# executor, cut to 15 bytes; then what comes in parentheses, `(nginx)`.
+_SYSTEMD, _EXECUTOR = b"systemd", b"systemd-executo"
 
 # The ends of a service that is worked out from the cgroup alone.
 _UNITS = (".service", ".scope", "@")
@@ -229,7 +234,19 @@ def _verdict(facts: ProcFacts, refusal: Refusal | None, guard: Guard, kind: str,
 
 
 def _ready(facts: ProcFacts) -> bool:
-    return facts.state not in _NOT_READY
+    return facts.state not in _NOT_READY and not _becomes_another(facts)
+
+
+def _becomes_another(facts: ProcFacts) -> bool:
+    """systemd has forked it for a service, is still setting it up, and has not had it exec the program (systemd's
+    src/core/exec-invoke.c). Others fork too, but whom of those an exec awaits, nobody can tell."""
+    comm = facts.stat.comm
+    forked = comm == _SYSTEMD and facts.stat.flags & PF_FORKNOEXEC
+    named = comm == _EXECUTOR or (comm.startswith(b"(") and comm.endswith(b")"))
+    try:
+        return bool(forked or named) and facts.parent_name == _SYSTEMD.decode()
+    except FactMissing:  # its parent has gone meanwhile: it cannot be told
+        return True
 
 
 def _unless_host_wide(missing: FactMissing) -> None:

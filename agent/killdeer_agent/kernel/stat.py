@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 # linux/sched.h; the same number since 2.6.
 PF_KTHREAD = 0x0020_0000
+PF_FORKNOEXEC = 0x0000_0040  # forked, and no exec since
 
 
 class Stat(NamedTuple):

@@ -18,7 +18,9 @@ def added(run_id: str, who: str, text: str, action: str) -> Decide:
             return Decision(answer=no)
         note = RunNote(at_unix_ms=books.now_ms, who=who, text=text, action=action)
         details: dict[str, object] = {"action": action} if action else {}
-        return Decision((PutNote(run_id, note),), (Audited(who, "note.added", run_id, text, details),), note)
+        answer = RunNote(run=run_id)
+        answer.MergeFrom(note)
+        return Decision((PutNote(run_id, note),), (Audited(who, "note.added", run_id, text, details),), answer)
 
     return decide
 

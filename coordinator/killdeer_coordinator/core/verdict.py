@@ -2,8 +2,8 @@
 
 Without probes nobody has looked at the steady state, so no run is `deviated` here; a fault that was asked for
 and did not happen leaves the hypothesis untested, and the run `inconclusive`: a victim that lives on though it
-was to be killed or terminated, a hold that ended before its time. A pause is meant to be survived, and a signal
-other than KILL and TERM may be.
+was to be killed or terminated, a place that was not held empty for all of its time. A pause is meant to be
+survived, and a signal other than KILL and TERM may be.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ def judged(strikes: Iterable[StrikeView], *, rehearsal: bool) -> Finding:
     if unmoved := [view for view in struck if _unmoved(view)]:
         return _inconclusive(f"{_victims(len(unmoved))} lived on: {unmoved[0].detail or 'the signal was ignored'}")
     if cut_short := [view for view in struck if view.cut_short]:
-        return _inconclusive(f"{_victims(len(cut_short))} not held down to the end: {cut_short[0].detail}")
+        return _inconclusive(f"{_victims(len(cut_short))} not held down all the time: {cut_short[0].detail}")
     if blind := [view for view in struck if view.events_lost]:
         return _inconclusive(f"kernel events were lost while {_victims(len(blind))} were struck")
     if rehearsal:

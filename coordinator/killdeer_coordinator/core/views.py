@@ -71,6 +71,7 @@ def host_view(host: str, row: HostRow | None, link: Link | None, now: Now) -> Ho
         view.load_1m, view.cpu_percent = beat.load_1m, beat.cpu_percent
         view.memory_percent, view.memory_pressure = beat.memory_percent, beat.memory_pressure
         view.reverts_left.extend(beat.reverts_left)
+        view.revert_problems.extend(beat.revert_problems)
         view.events_lost, view.halted_locally = beat.events_lost, beat.halted_locally
         view.notice, view.journal_bytes = beat.notice, beat.journal_bytes
         view.state_free_bytes = beat.state_free_bytes

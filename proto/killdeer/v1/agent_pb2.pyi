@@ -132,7 +132,7 @@ class Hello(_message.Message):
     def __init__(self, host: _Optional[str] = ..., boot_id: _Optional[str] = ..., session: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., halts: _Optional[_Union[_process_pb2.HaltSet, _Mapping]] = ..., open_commands: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_process_pb2.StorePosition, _Mapping]] = ..., has_rtc: _Optional[bool] = ..., guard_version: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("stamp_boot_ns", "load_1m", "cpu_percent", "memory_percent", "memory_pressure", "reverts_left", "events_lost", "halted_locally", "guard_version", "notice", "journal_bytes", "state_free_bytes")
+    __slots__ = ("stamp_boot_ns", "load_1m", "cpu_percent", "memory_percent", "memory_pressure", "reverts_left", "events_lost", "halted_locally", "guard_version", "notice", "journal_bytes", "state_free_bytes", "revert_problems")
     STAMP_BOOT_NS_FIELD_NUMBER: _ClassVar[int]
     LOAD_1M_FIELD_NUMBER: _ClassVar[int]
     CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,7 @@ class Heartbeat(_message.Message):
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REVERT_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     stamp_boot_ns: int
     load_1m: float
     cpu_percent: float
@@ -157,7 +158,8 @@ class Heartbeat(_message.Message):
     notice: str
     journal_bytes: int
     state_free_bytes: int
-    def __init__(self, stamp_boot_ns: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., memory_pressure: _Optional[float] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., guard_version: _Optional[str] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ...) -> None: ...
+    revert_problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, stamp_boot_ns: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., memory_pressure: _Optional[float] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., guard_version: _Optional[str] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ..., revert_problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Candidates(_message.Message):
     __slots__ = ("scan_id", "candidates", "guard_version", "failure", "failure_detail", "begun_boot_ns", "services")

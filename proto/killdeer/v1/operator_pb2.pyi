@@ -342,16 +342,18 @@ class LogLine(_message.Message):
     def __init__(self, at_unix_ms: _Optional[int] = ..., line: _Optional[str] = ...) -> None: ...
 
 class RunNote(_message.Message):
-    __slots__ = ("at_unix_ms", "who", "text", "action")
+    __slots__ = ("at_unix_ms", "who", "text", "action", "run")
     AT_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     WHO_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     at_unix_ms: int
     who: str
     text: str
     action: str
-    def __init__(self, at_unix_ms: _Optional[int] = ..., who: _Optional[str] = ..., text: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+    run: str
+    def __init__(self, at_unix_ms: _Optional[int] = ..., who: _Optional[str] = ..., text: _Optional[str] = ..., action: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
 
 class AddNoteRequest(_message.Message):
     __slots__ = ("run", "text", "action")
@@ -430,7 +432,7 @@ class RearmResponse(_message.Message):
     def __init__(self, released: _Optional[_Iterable[_Union[_process_pb2.HaltRecord, _Mapping]]] = ...) -> None: ...
 
 class HostView(_message.Message):
-    __slots__ = ("host", "labels", "connected", "quarantined", "problem", "version", "kernel", "evidence", "evidence_detail", "lease_left_ms", "load_1m", "cpu_percent", "memory_percent", "victims", "reverts_left", "events_lost", "halted_locally", "cannot_evaluate", "has_rtc", "last_seen_unix_ms", "memory_pressure", "notice", "journal_bytes", "state_free_bytes")
+    __slots__ = ("host", "labels", "connected", "quarantined", "problem", "version", "kernel", "evidence", "evidence_detail", "lease_left_ms", "load_1m", "cpu_percent", "memory_percent", "victims", "reverts_left", "events_lost", "halted_locally", "cannot_evaluate", "has_rtc", "last_seen_unix_ms", "memory_pressure", "notice", "journal_bytes", "state_free_bytes", "revert_problems")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -462,6 +464,7 @@ class HostView(_message.Message):
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REVERT_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     host: str
     labels: _containers.ScalarMap[str, str]
     connected: bool
@@ -486,7 +489,8 @@ class HostView(_message.Message):
     notice: str
     journal_bytes: int
     state_free_bytes: int
-    def __init__(self, host: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., connected: _Optional[bool] = ..., quarantined: _Optional[bool] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., lease_left_ms: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., victims: _Optional[int] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., has_rtc: _Optional[bool] = ..., last_seen_unix_ms: _Optional[int] = ..., memory_pressure: _Optional[float] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ...) -> None: ...
+    revert_problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, host: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., connected: _Optional[bool] = ..., quarantined: _Optional[bool] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., kernel: _Optional[str] = ..., evidence: _Optional[_Union[_agent_pb2.EvidenceLevel, str]] = ..., evidence_detail: _Optional[str] = ..., lease_left_ms: _Optional[int] = ..., load_1m: _Optional[float] = ..., cpu_percent: _Optional[float] = ..., memory_percent: _Optional[float] = ..., victims: _Optional[int] = ..., reverts_left: _Optional[_Iterable[str]] = ..., events_lost: _Optional[int] = ..., halted_locally: _Optional[bool] = ..., cannot_evaluate: _Optional[_Iterable[_Union[_process_pb2.Field, str]]] = ..., has_rtc: _Optional[bool] = ..., last_seen_unix_ms: _Optional[int] = ..., memory_pressure: _Optional[float] = ..., notice: _Optional[str] = ..., journal_bytes: _Optional[int] = ..., state_free_bytes: _Optional[int] = ..., revert_problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListHostsRequest(_message.Message):
     __slots__ = ()

@@ -1,6 +1,7 @@
 """Runs histories in processes of their own, or replays one: `python -m tests.simulation --seeds 2000`."""
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from tests.simulation.reach import TABLE_AT, table, unreached
 from tests.simulation.told import Told
 
 CHUNK = 10
+GARBAGE = 20_000  # new objects: a history is over before much of it is garbage
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +55,7 @@ def campaign(seeds: range, jobs: int, out: TextIO = sys.stdout) -> int:
     began = time.monotonic()
     told: list[Told] = []
     failed: list[Told] = []
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=gc.set_threshold, initargs=(GARBAGE,)) as pool:
         for one in pool.map(run, seeds, chunksize=CHUNK):
             told.append(one)
             if one.violations:

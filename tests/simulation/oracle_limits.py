@@ -5,7 +5,7 @@ and runs, or an operator gave its permit up by name. Where the rules leave room,
 what it calls a victim is one by every reading.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,8 +78,9 @@ class LimitsHold(Witness):
         # scope -> value and until when it may have been what a grant went by (0: for ever)
         self._fleet = {scope: [(most, 0)] for scope, most in limits.limits.items()}
         self._asks: dict[tuple[str, int], o.SetLimitRequest] = {}
-        self._sizes: list[tuple[int, dict[str, int]]] = []  # when, service -> processes there are or should be
-        self._ready: list[tuple[int, dict[tuple[str, str], list[Proc]]]] = []  # when, by service and machine
+        # when, and: service -> processes there are or should be; by service and machine, those ready
+        self._sizes: deque[tuple[int, dict[str, int]]] = deque()
+        self._ready: deque[tuple[int, dict[tuple[str, str], list[Proc]]]] = deque()
         self._forgot: dict[str, int] = {}  # machine -> when its journal was last lost or rolled back
         self.cleared: set[str] = set()  # commands whose permits operators have given up by name
         self._back_ms = 0
@@ -135,14 +136,16 @@ class LimitsHold(Witness):
             for proc in machine.life.table:
                 if proc.ready:
                     sizes[proc.service] += 1
-                if proc.ready or (proc is just_gone and proc.state not in "TtZX"):
                     ready[proc.service, machine.name].append(proc)
-        self._ready = [(at, known) for at, known in self._ready if at > now - LOOK_BACK_NS]
-        self._ready.append((now, ready))
+                elif proc is just_gone and proc.state not in "TtZX":
+                    ready[proc.service, machine.name].append(proc)
         for victim in self._victims.values():
             sizes[victim.service] += 1
-        self._sizes = [(at, known) for at, known in self._sizes if at > now - LOOK_BACK_NS]
+        self._ready.append((now, ready))
         self._sizes.append((now, sizes))
+        while self._sizes[0][0] <= now - LOOK_BACK_NS:  # both are noted at the same times
+            self._sizes.popleft()
+            self._ready.popleft()
 
     def forgot(self, machine: "Machine") -> None:
         self._forgot[machine.name] = self._ground.clock.now_ns

@@ -6,12 +6,14 @@ is to look at it anew is woken.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from typing import cast
 
-from sqlalchemy import make_url
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from killdeer_coordinator.core.books import Books, Decide, Decision, FleetLimits, Letter
 from killdeer_coordinator.core.limits import Withheld
@@ -22,8 +24,24 @@ from killdeer_coordinator.store.sqlite import open_sqlite
 from killdeer_coordinator.store.store import Committed, Store
 from tests.simulation.clock import MS
 from tests.simulation.ground import Ground
+from tests.simulation.known import Known, Way
 
 COPIES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InMemory(Database):
+    """There is one connection to it, and it stays open."""
+
+    connection: Connection
+
+    @contextmanager
+    def transaction(self, verb: str, engine: Engine, *, question: bool = False) -> Iterator[Connection]:
+        try:
+            with self.connection.begin():
+                yield self.connection
+        except SQLAlchemyError as cause:
+            raise self.failure(verb, cause) from cause
 
 
 class FaultyStore:
@@ -38,8 +56,11 @@ class FaultyStore:
         opened = open_sqlite(make_url("sqlite://"))
         self._content = _content(opened)
         self._content.deserialize(_empty())
-        database = replace(opened, wake=lambda _: wake())
-        self._open = partial(Store, database, limits=limits, clock=clock)
+        whole = {one.name: getattr(opened, one.name) for one in fields(opened)}
+        self._connection = opened.deciding.connect()
+        database = InMemory(**{**whole, "wake": lambda _: wake()}, connection=self._connection)
+        self._known = Known()
+        self._open = partial(Way, self._known, database, limits=limits, clock=clock)
         self.real = self._open()
         self._clock = clock
         self._dice = ground.dice("store")
@@ -56,6 +77,7 @@ class FaultyStore:
         return self._open()
 
     def close(self) -> None:
+        self._connection.close()
         self.real.close()
 
     def takes_ns(self) -> int:
@@ -75,6 +97,7 @@ class FaultyStore:
             return self._decision
 
         committed = real.decide(recorded)
+        self._known.decided(self._decision.changes)
         if not self._decision.changes and not self._decision.audit:
             self._read = before
         if isinstance(committed.answer, Withheld):
@@ -105,6 +128,7 @@ class FaultyStore:
 
     def copy(self) -> None:
         """A backup."""
+        self._known.check(self.real)
         self._copies = [*self._copies[-COPIES:], self._content.serialize()]
 
     def restore(self) -> bool:
@@ -112,6 +136,7 @@ class FaultyStore:
         if not self._copies:
             return False
         self._read = None
+        self._known.forget()
         self._content.deserialize(self._dice.choice(self._copies))
         position = self.real.read().position
         for witness in self._ground.witnesses:

@@ -53,7 +53,7 @@ class Halting:
     def progress(self) -> None:
         """The first acknowledgement once the halt is durable and no signal is under way; then one after each
         revert, with what was reverted and what is left. Where nothing is left, the first is the last one too."""
-        if self._strikes.striking:
+        if not self._stopping or self._strikes.striking:
             return
         left = tuple(self._strikes.effects_open)
         for halt_id, stopping in self._stopping.items():

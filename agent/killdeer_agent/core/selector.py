@@ -5,6 +5,7 @@ What a process belongs to, its service, is worked out here too, and never from a
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import re2
@@ -216,6 +217,7 @@ def _searches(term: Term, values: Iterable[str]) -> tuple[Search, ...]:
     return tuple(compiled(_glob(value)).search for value in values)
 
 
+@lru_cache(maxsize=256)  # guards, scans and strikes name the same units again and again
 def _glob(glob: str) -> str:
     r"""A glob as an RE2 pattern of the whole text: `*`, `?`, `[abc]`, `[!a-z]`; an unclosed `[` is itself."""
     # fnmatch.translate writes atomic groups, which RE2 has not.

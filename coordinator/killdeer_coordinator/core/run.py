@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from killdeer.v1.agent_pb2 import ConnectResponse, Revert
-from killdeer.v1.operator_pb2 import LogLine, RunState, RunVerdict, StrikeView
+from killdeer.v1.operator_pb2 import (
+    RUN_STATE_ENDED,
+    RUN_STATE_RUNNING,
+    LogLine,
+    RunState,
+    RunVerdict,
+    StrikeView,
+)
 from killdeer.v1.process_pb2 import StrikeState
 from killdeer_coordinator.core import records, strikes
 from killdeer_coordinator.core.books import RunRow
@@ -62,11 +69,11 @@ class Run:
 
     @property
     def running(self) -> bool:
-        return self.row.state == RunState.RUN_STATE_RUNNING
+        return self.row.state == RUN_STATE_RUNNING
 
     @property
     def ended(self) -> bool:
-        return self.row.state == RunState.RUN_STATE_ENDED
+        return self.row.state == RUN_STATE_ENDED
 
     @property
     def views(self) -> list[StrikeView]:
@@ -197,6 +204,6 @@ class Run:
 
     def _over(self, decided: Decided) -> None:
         row = decided.answer
-        self.row = row if isinstance(row, RunRow) else replace(self.row, state=RunState.RUN_STATE_ENDED)
+        self.row = row if isinstance(row, RunRow) else replace(self.row, state=RUN_STATE_ENDED)
         self.wave = ""
         self.say(in_words(self.row.verdict, self.row.why))

@@ -143,11 +143,9 @@ class Store:
         with self._deciding("decide in") as connection:
             fleet = connection.execute(statements.LOCK_FLEET).one()
             # The clock is read with the lock held, so that decisions are in the order of their times.
-            read = books.load(
+            read = self._load(
                 connection,
                 fleet,
-                self._clock(connection),
-                self._limits,
                 books.Questions(
                     position_known=self._asked(lambda position: books.position_known(connection, position)),
                     run_of_key=self._asked(lambda key: books.run_of_key(connection, key)),
@@ -180,7 +178,10 @@ class Store:
         )
         with self._reading() as connection:
             fleet = connection.execute(statements.READ_FLEET).one()
-            return books.load(connection, fleet, self._clock(connection), self._limits, questions)
+            return self._load(connection, fleet, questions)
+
+    def _load(self, connection: Connection, fleet: rows.AnyRow, questions: books.Questions) -> Books:
+        return books.load(connection, fleet, self._clock(connection), self._limits, questions)
 
     def position_known(self, position: StorePosition) -> bool:
         with self._reading() as connection:

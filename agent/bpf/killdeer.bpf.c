@@ -21,11 +21,7 @@
 #include "party.h"
 #include "memory.h"
 
-/*
- * Waking for each event costs a busy host 50%. Whoever has read one looks again after 5 ms (LINGER_S), until there is
- * none; so only the first after as long is worth a wake-up.
- */
-#define QUIET_NS 4000000
+#define BULK_WAKE_NS 4000000 /* waking for each event costs a busy host 50%; the reader lingers for longer */
 
 #define SIGKILL 9
 #define SIGNAL_GROUP_EXIT 4 /* signal_struct.flags: the status is the group's */
@@ -101,7 +97,7 @@ struct {
 
 enum ring { BULK, RARE, ENDS };
 
-static __u64 told_at[ENDS + 1];
+static __u64 woken_at[ENDS + 1];
 const union kd_event *event_layouts __attribute__((unused)); /* puts the layouts into the object's BTF */
 
 static __always_inline struct kd_config *configuration(void)
@@ -167,16 +163,18 @@ static __always_inline void *begin(__u64 size, enum kd_kind kind, __u32 flags, e
 static __always_inline void end(void *event, enum ring to)
 {
 	__u64 now;
-	bool quiet;
 
 	if (to == RARE) {
 		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 		return;
 	}
 	now = ((struct kd_head *)event)->at_boot_ns;
-	quiet = now - told_at[to] >= QUIET_NS;
-	told_at[to] = now;
-	bpf_ringbuf_submit(event, quiet ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	if (now - woken_at[to] >= BULK_WAKE_NS) {
+		woken_at[to] = now;
+		bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+	} else {
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	}
 }
 
 /* The verifier takes what a tracepoint hands over for memory, and tests of it for needless; these two are numbers. */

@@ -4,8 +4,8 @@ systemctl speaks D-Bus, and asks polkit for whoever is not root; the agent's own
 of the host says so (deploy/systemd/killdeer.rules). Nobody is asked for a password.
 """
 
+import os
 import subprocess
-import time
 from collections.abc import Sequence
 
 from killdeer_agent.core.unit import UnitState
@@ -13,17 +13,15 @@ from killdeer_agent.core.words import LookUnit, StartUnit, UnitSeen, UnitStarted
 
 # systemd answers in milliseconds; one that is stuck must not hold up what else is to be started.
 PATIENCE_S = 5.0
-# Between two readings of clocks, one after the other, less than that passes.
-SUSPENDED_NS = 100_000_000
 
 _ASKED = ("LoadState", "ActiveState", "Result", "ExecMainPID", "ExecMainCode", "ExecMainStatus")
 _RESTART = "Restart"
-_UP, _DOWN = "ActiveEnterTimestampMonotonic", "ActiveExitTimestampMonotonic"  # microseconds
 _JOB = "Job"  # the number of the one that waits or runs; empty or not said: there is none
 # waitid(2), si_code: how a main process ended.
 _BY_SIGNAL = ("2", "3")  # CLD_KILLED, CLD_DUMPED
-# How systemctl says, in its versions, that polkit or the bus has said no.
+# How systemctl says, in its versions, that polkit or the bus has said no. Where there is no bus, no rule helps.
 _DENIALS = ("access denied", "permission denied", "not authorized", "authentication required")
+_OUT_OF_REACH = "connect to bus"
 
 
 class OnlyReset(OSError):
@@ -40,7 +38,7 @@ class Systemd:
         """OSError: it cannot be told."""
         said = dict(
             line.partition("=")[::2]
-            for line in self._run("show", "--property", ",".join((*_ASKED, _RESTART, _JOB, _UP, _DOWN)), "--", unit)
+            for line in self._run("show", "--property", ",".join((*_ASKED, _RESTART, _JOB)), "--", unit)
         )
         missing = [key for key in _ASKED if key not in said]
         if missing:
@@ -54,8 +52,6 @@ class Systemd:
             main_pid=_number(said["ExecMainPID"]),
             main_signal=_number(said["ExecMainStatus"]) if by_signal else 0,
             restart=said.get(_RESTART, ""),
-            up_ns=_boot_ns(said.get(_UP, "")),
-            down_ns=_boot_ns(said.get(_DOWN, "")),
             stop_ordered=said["ActiveState"] == "deactivating" and self._is_stop(said.get(_JOB, "")),
         )
 
@@ -85,6 +81,7 @@ class Systemd:
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE_S,
+                env={**os.environ, "LC_ALL": "C"},  # what it says is read here
             )
         except subprocess.TimeoutExpired as error:
             raise OSError(f"systemctl {arguments[0]} has not answered in {PATIENCE_S:g} s") from error
@@ -92,7 +89,7 @@ class Systemd:
             raise OSError(f"cannot run {command[0]}: {error.strerror}") from error
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-            denied = any(words in said.lower() for words in _DENIALS)
+            denied = any(words in said.lower() for words in _DENIALS) and _OUT_OF_REACH not in said.lower()
             raise (PermissionError if denied else OSError)(f"systemctl {arguments[0]} {arguments[-1]}: {said}")
         return done.stdout.splitlines()
 
@@ -114,14 +111,6 @@ def unit_started(systemd: Systemd, effect: StartUnit) -> UnitStarted:
             command_id=effect.command_id, problem=str(error), reset=reset, denied=denied, ask=effect.ask
         )
     return UnitStarted(command_id=effect.command_id, ask=effect.ask)
-
-
-def _boot_ns(text: str) -> int | None:
-    """CLOCK_BOOTTIME from systemd's microseconds of CLOCK_MONOTONIC. On a machine that has been suspended since its
-    boot the two are apart, by how much at that time nobody knows."""
-    monotonic_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    suspended = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - monotonic_ns > SUSPENDED_NS
-    return int(text) * 1_000 if text.isdecimal() and not suspended else None
 
 
 def _number(text: str) -> int:

@@ -172,6 +172,8 @@ def test_a_note_is_kept_with_its_run_and_whole_in_the_audit(store: Store, clock:
     clock.now_ms += 5
     store.decide(notes.added("a1", "bob", "done", ""))
     first, second = store.report("a1").notes
+    assert isinstance(done.answer, RunNote) and done.answer.run == "a1"
+    done.answer.ClearField("run")
     assert first == done.answer
     assert (first.who, first.action, first.at_unix_ms) == ("ada", "payments", NOW_MS)
     assert first.text == "the queue did not drain\nlook at its limit"

@@ -1,7 +1,7 @@
 """What is known of the store's books without loading them anew: a decision has said what it changes in them.
 
 Loading them for each decision would take a quarter of a history's time. That what is known is what the store would
-load is looked at with each backup.
+load is looked at with each backup, and in the end.
 """
 
 from collections.abc import Callable, Mapping

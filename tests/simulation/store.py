@@ -77,6 +77,7 @@ class FaultyStore:
         return self._open()
 
     def close(self) -> None:
+        self._known.check(self.real)
         self._connection.close()
         self.real.close()
 

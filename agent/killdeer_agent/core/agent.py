@@ -21,7 +21,6 @@ from killdeer_agent.core.strike import NS_PER_MS
 from killdeer_agent.core.strikes import Strikes
 from killdeer_agent.core.tally import Standing, Tally
 from killdeer_agent.core.words import (
-    FOR_RECOVERY,
     Compacted,
     Configured,
     Counted,
@@ -112,8 +111,6 @@ class Core:
             case Reverted():
                 self._reverts.reverted(message)
                 self._halting.progress()
-            case UnitSeen(ask=ask) if ask == FOR_RECOVERY:
-                self._recoveries.unit_seen(message)
             case UnitSeen(ask=ask) if ask:
                 self._starts.unit_seen(message)
             case UnitStarted(ask=ask) if ask:

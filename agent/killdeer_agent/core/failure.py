@@ -3,6 +3,7 @@
 It is tried as often as ever; only the words about it grow rarer.
 """
 
+import shlex
 from dataclasses import dataclass
 
 # The same cause is said again after this long, then after twice that, and so on up to the most.
@@ -37,9 +38,10 @@ class Failure:
 
 def to_start(unit: str, *, denied: bool) -> str:
     """What to do about a unit that could not be started. `denied`: the agent has no right to."""
-    by_hand = f"systemctl start {unit}"
+    name = shlex.quote(unit)  # what systemd has escaped holds backslashes
+    by_hand = f"systemctl start {name}"
     if not denied:
-        return f"look why: systemctl status {unit}; then {by_hand}"
+        return f"look why: systemctl status {name}; then {by_hand}"
     service = f"{unit.partition('@')[0]}@" if "@" in unit else unit
     return (
         f'the agent may not start it: name "{service}" in {RULES} on that host, of which killdeer.rules is the '

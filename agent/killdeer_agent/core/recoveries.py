@@ -10,7 +10,7 @@ from killdeer_agent.core.readiness import Readiness
 from killdeer_agent.core.recovery import Key, Recovery, Wait, key_of
 from killdeer_agent.core.strike import NS_PER_MS, OpenStrike, Phase
 from killdeer_agent.core.strikes import Strikes
-from killdeer_agent.core.words import FOR_RECOVERY, Census, Counted, LookUnit, Probe, Probed, UnitSeen
+from killdeer_agent.core.words import Census, Counted, Probe, Probed
 
 # While a service has not recovered it is counted this often, and sooner when the kernel reports an exec.
 CENSUS_EVERY_NS = 200 * NS_PER_MS
@@ -18,8 +18,6 @@ CENSUS_EVERY_NS = 200 * NS_PER_MS
 CENSUS_LATE_NS = 2_000 * NS_PER_MS
 # Never sooner: on a host that execs all the time nothing but counting would be done.
 CENSUS_LEAST_NS = 50 * NS_PER_MS
-# Where a successor stands for so long while others are missing, systemd is asked how its unit is, and again.
-LOOK_UNIT_EVERY_NS = 10_000 * NS_PER_MS
 # The unit of a process's start time (USER_HZ is 100 on every architecture that has pidfds).
 NS_PER_TICK = 10 * NS_PER_MS
 
@@ -78,7 +76,6 @@ class Recoveries:
         wait = service.recovery.of(strike.command_id) if service is not None else None
         if service is not None and wait is not None and not wait.gone:
             wait.gone = service.outdated = True
-            wait.look_ns = self._desk.now.boot_ns + LOOK_UNIT_EVERY_NS
             self._count(strike.command.service)
 
     def claimed(self, name: str, process: Key, but: str) -> bool:
@@ -138,16 +135,6 @@ class Recoveries:
             self._strikes.keep("ready", strike, {"after": strike.ready_after_ns})
             self._strikes.tell(strike)
 
-    def unit_seen(self, answer: UnitSeen) -> None:
-        """Those that were there only for the unit's start are waited for no more (rule R18)."""
-        strike = self._strikes.open.get(answer.command_id)
-        service = self._services.get(strike.command.service) if strike is not None else None
-        wait = service.recovery.of(answer.command_id) if service is not None else None
-        if strike is None or wait is None:
-            return
-        wait.looking = False
-        wait.was_starting = answer.state is not None and answer.state.was_starting(strike.first_blow_ns)
-
     def lacks(self, strike: OpenStrike) -> str:
         """What a service that has not recovered lacks, where its processes are all there; empty: not this."""
         readiness = self._readiness(strike)
@@ -160,7 +147,6 @@ class Recoveries:
             if service.recovery.waiting and now - service.asked_ns >= self._patience(service.recovery):
                 self._count(name)
             self._ask_whether_ready(service.recovery)
-            self._ask_how_units_are(service.recovery)
             if not service.recovery.waits:
                 del self._services[name]
 
@@ -179,16 +165,6 @@ class Recoveries:
             late = self._strikes.open[wait.command_id].state == StrikeState.STRIKE_STATE_LOST
             if readiness.is_due(now, CENSUS_LATE_NS if late else 0):
                 self._desk.emit(Probe(command_id=wait.command_id, turn=readiness.ask(now), probe=readiness.probe))
-
-    def _ask_how_units_are(self, recovery: Recovery) -> None:
-        now = self._desk.now.boot_ns
-        for wait in recovery.waits:
-            strike = self._strikes.open.get(wait.command_id)
-            if strike is None or not wait.misses_others or wait.looking or now < wait.look_ns:
-                continue
-            if wait.here and strike.unit.endswith(".service") and strike.first_blow_ns:
-                wait.looking, wait.look_ns = True, now + LOOK_UNIT_EVERY_NS
-                self._desk.emit(LookUnit(command_id=wait.command_id, unit=strike.unit, ask=FOR_RECOVERY))
 
     def _count(self, name: str) -> None:
         service = self._services[name]

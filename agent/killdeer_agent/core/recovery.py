@@ -44,15 +44,7 @@ class Wait:
     readiness: Readiness | None = None  # where its experiment asks for more than processes
     whole_since_ns: int = 0  # since when as many as before are there; 0: they are not
     recovered: bool = False
-    was_starting: bool = False  # its unit was not up yet when it was struck, and is now
-    looking: bool = False  # at that unit
-    look_ns: int = 0  # when it is looked at (again)
     beside: frozenset[str] = frozenset()  # the strikes that waited when this one recovered
-
-    @property
-    def misses_others(self) -> bool:
-        """A successor has come, and not as many as before are there."""
-        return self.gone and self.successor is not None and not self.whole_since_ns and not self.recovered
 
     def may_claim(self, process: Process) -> bool:
         key = key_of(process)
@@ -89,8 +81,6 @@ class Recovery:
         for wait in self.waits:
             if not wait.gone or wait.recovered:
                 continue
-            if wait.was_starting:
-                self._leave_out_who_passed(wait, alive)
             whole = self._whole(wait, alive)
             if wait.readiness is not None:
                 wait.readiness.stood(self._standing_in(wait) if whole else None)
@@ -111,12 +101,6 @@ class Recovery:
     def was_whole(self, wait: Wait, members: Iterable[Process]) -> bool:
         """Are as many as before among these alone?"""
         return self._whole(wait, {key_of(member): member for member in members})
-
-    def _leave_out_who_passed(self, wait: Wait, alive: dict[Key, Process]) -> None:
-        """What a unit runs for its start alone (ExecStartPre=, ExecStartPost=, the first process of Type=forking)
-        was none of its ready processes, and does not come back once it is up."""
-        wait.before &= alive.keys() | {other.victim for other in self.waits}
-        wait.was_starting = False
 
     def _claim(self, alive: dict[Key, Process]) -> list[Wait]:
         victims = {wait.victim for wait in self.waits if wait.here}

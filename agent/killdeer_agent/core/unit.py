@@ -25,8 +25,6 @@ class UnitState:
     main_signal: int = 0
     stop_ordered: bool = False  # it is deactivating, and a stop waits for that to be over
     restart: str = ""  # its Restart=; empty: not known
-    up_ns: int | None = None  # CLOCK_BOOTTIME: when it last became active; 0: never; None: it cannot be told
-    down_ns: int | None = None  # when it last ceased to be
 
     @property
     def on_its_way(self) -> bool:
@@ -36,13 +34,6 @@ class UnitState:
     def unnoticed(self, struck: Container[int]) -> bool:
         """Its main process was struck, and systemd has not heard of its end."""
         return self.loaded and self.active == "active" and self.main_pid in struck and not self.main_signal
-
-    def was_starting(self, at_ns: int) -> bool:
-        """It is up now, and was not yet then: it has become active since, and not ceased to be."""
-        is_up = self.loaded and self.active in ("active", "reloading")
-        if not is_up or self.up_ns is None or self.down_ns is None:
-            return False
-        return self.down_ns < at_ns < self.up_ns
 
     @property
     def runs(self) -> bool:

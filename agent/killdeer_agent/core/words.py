@@ -236,9 +236,6 @@ Input = (
 
 # --- effects ------------------------------------------------------------------------------------------------
 
-# The `ask` of a look at a unit whose service has not recovered.
-FOR_RECOVERY = "recovery"
-
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -287,7 +284,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUnit:
-    """Ask systemd how the unit is: UnitSeen. `ask`: for a coordinator that wants it started, or FOR_RECOVERY."""
+    """Ask systemd how the unit is: UnitSeen. `ask`: for a coordinator that wants it started."""
 
     command_id: str
     unit: str

@@ -3,7 +3,7 @@
 import ctypes
 import os
 import select
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,6 @@ CASTS: Final = b"\0bpf_rdonly_cast\0"  # a function of the kernel's own, from 6.
 class CoreSource:
     """Three rings, read as they are mapped. Raises CollectorUnavailable."""
 
-    detail = "raw tracepoints through libbpf"
     lags = False
 
     def __init__(self, config: layout.Config) -> None:
@@ -40,7 +39,8 @@ class CoreSource:
     def _open(self, opened: ExitStack, config: layout.Config) -> None:
         """Loads, configures, maps and attaches, in this order; `opened` takes it all away again."""
         library = libbpf.load_library()
-        loaded = _load(library)
+        loaded, why = _load(library)
+        self.detail = f"raw tracepoints through libbpf{why}"
         opened.callback(loaded.close)
         self._maps = {name: loaded.map(name) for name in ("config", "watch", "chosen", "lost")}
         self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -92,13 +92,16 @@ def objects(kernel_types: bytes) -> tuple[str, ...]:
     return ("killdeer.casts.bpf.o", "killdeer.bpf.o") if CASTS in kernel_types else ("killdeer.bpf.o",)
 
 
-def _load(library: ctypes.CDLL) -> libbpf.BpfObject:
-    """Raises OSError."""
+def _load(library: ctypes.CDLL) -> tuple[libbpf.BpfObject, str]:
+    """And why it is not the best one for this kernel; empty: it is. Raises OSError."""
+    why = ""
     *better, last = objects(Path(os.fsdecode(libbpf.KERNEL_TYPES)).read_bytes())
     for name in better:
-        with suppress(OSError):  # ENOTSUPP: nothing compiles BPF on this host
-            return libbpf.BpfObject(library, _image(name))
-    return libbpf.BpfObject(library, _image(last))
+        try:
+            return libbpf.BpfObject(library, _image(name)), why
+        except OSError as problem:  # ENOTSUPP: nothing compiles BPF on this host
+            why = f", without casts: {problem.strerror}"
+    return libbpf.BpfObject(library, _image(last)), why
 
 
 def _image(name: str) -> bytes:

@@ -6,10 +6,10 @@ Meaning and units of each field stand in agent/bpf/events.h.
 from struct import Struct
 from typing import Final, NamedTuple
 
-SOURCES: Final = "baea2b927314a6b389196f67331a3370f72036c4cc7d89f360a41c5eb23b22b8"
+SOURCES: Final = "4ecaae40512b4e83b8b580b4db28dfa078017aa2a3fa9b8fe029104775bc4221"
 OBJECTS: Final = {
-    "killdeer.bpf.o": "53246f1f2eb997ccf3547037f4a57fce29010d7c216b18f88a57d1c3271d9f9b",
-    "killdeer.casts.bpf.o": "814f083156e9bad044c59911a120bb48953ef918873a0a763094901356f86007",
+    "killdeer.bpf.o": "1ab904063f563723ede6b89d8e9bbdb68cb953c06cda54f32b0f485c1cfc3d53",
+    "killdeer.casts.bpf.o": "fedf19beb92b19bb34d85a493d6aa80112cf460b589f7befa2ac7914b467188b",
 }
 
 SIGNAL: Final = 1

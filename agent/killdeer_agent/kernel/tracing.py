@@ -78,7 +78,7 @@ class TracingCollector:
         self._reading = Reading(units(), self._made)
         self._chosen = Chosen(told or Filter(), self._reading.cgroups, self._configure)
         self._lock = threading.Lock()  # over records, counters, maps and the order of hand-over
-        self._came = False  # events, since the thread looked last; `flush` may have taken them
+        self._came = False  # records, since the thread looked last; `flush` may have taken them
         self._thread: threading.Thread | None = None
         self._source = load(self._config())
         self._losses = self._source.losses()
@@ -191,9 +191,10 @@ class TracingCollector:
 
     def _hand_over(self, limit: int = BATCH) -> None:
         """Drains and hands over, in the order of time."""
-        events = self._reading.events(self._source.drain(limit))
+        records = self._source.drain(limit)
+        self._came = self._came or bool(records)
+        events = self._reading.events(records)
         if events:
-            self._came = True
             self._on_events(events)
 
     def _tell_losses(self) -> None:

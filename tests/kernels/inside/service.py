@@ -29,6 +29,7 @@ AGENT, COORDINATOR = "killdeer-agent.service", "killdeer-coordinator.service"
 HOST = "guest"
 # An emulated processor takes its time to load Python's modules.
 PATIENCE_S = 300.0
+TRIES = 3
 SLOW = "[Service]\nTimeoutStartSec=5min\nTimeoutStopSec=2min\n"
 
 AGENT_TOML = f"""
@@ -166,9 +167,12 @@ def run(experiment: str, struck: Callable[[], bool]) -> None:
     """Begins a run, and again where one ends before its strike: an emulated host may be too late for that."""
     with Client(load_contexts(ETC / "context.toml").choose()) as client:
         runs = [begun(client, experiment)]
+        ends: list[str] = []
 
         def come() -> bool:
-            if not struck() and client.get_run(runs[-1]).state == RunState.RUN_STATE_ENDED:
+            if not struck() and (run := client.get_run(runs[-1])).state == RunState.RUN_STATE_ENDED:
+                ends.append(run.why)
+                assert len(ends) < TRIES, f"{len(ends)} runs have ended without a strike: {ends}"
                 runs.append(begun(client, experiment))
             return struck()
 

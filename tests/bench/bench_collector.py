@@ -117,8 +117,10 @@ def _overhead(load: Path, kind: str) -> dict[str, object]:
         for _ in range(BLOCKS):
             first = _ns(load, kind)
             core.detach()
+            _ns(load, kind)  # what loading and freeing programs leaves to do is done meanwhile
             without = [_ns(load, kind), _ns(load, kind)]
             core.attach()
+            _ns(load, kind)
             both = [first, _ns(load, kind)]
             attached += both
             detached += without
